@@ -1,0 +1,5 @@
+"""`python -m vivavoce` is `vivavoce`."""
+
+from vivavoce.cli import main
+
+main()

@@ -1,0 +1,116 @@
+"""Domains."""
+
+import hashlib
+import json
+from typing import Any, cast
+
+from vivavoce.api import shapes
+from vivavoce.api.paging import cut_page, page_start, page_token
+from vivavoce.api.services import Request
+from vivavoce.errors import InvalidRequest
+from vivavoce.ids import unique_id
+from vivavoce.sessions.documents import seconds
+from vivavoce.store.records import Domain
+from vivavoce.store.store import Transaction
+
+_PAGE_SIZE = 10
+
+
+async def create_domain(
+    context: Request, request: shapes.CreateDomainRequest
+) -> shapes.CreateDomainResponse:
+    """Make a domain and its default watchlist; the same client token makes it once."""
+    now_ms = context.services.clock.now_ms()
+    domain_id = unique_id()
+    domain = Domain(
+        domain_id=domain_id,
+        arn=f"arn:aws:voiceid:{context.region}:{context.account_id}:domain/{domain_id}",
+        name=request["Name"],
+        description=request.get("Description"),
+        kms_key_id=_key_arn(context, request["ServerSideEncryptionConfiguration"]["KmsKeyId"]),
+        status="ACTIVE",
+        default_watchlist_id=unique_id(),
+        created_ms=now_ms,
+        updated_ms=now_ms,
+    )
+    token = request.get("ClientToken")
+    fingerprint = _fingerprint(context, request)
+
+    def work(tx: Transaction) -> Domain:
+        found = None if token is None else tx.tokens.find("CreateDomain", token)
+        if found is not None:
+            if found[0] != fingerprint:
+                raise InvalidRequest("The client token was used with other parameters before")
+            return tx.domains.get(found[1])
+        tx.domains.add(domain)
+        if token is not None:
+            tx.tokens.add(
+                "CreateDomain",
+                token,
+                fingerprint=fingerprint,
+                resource_id=domain_id,
+                now_ms=now_ms,
+            )
+        return domain
+
+    return {"Domain": cast("shapes.Domain", _document(await context.services.store.write(work)))}
+
+
+async def describe_domain(
+    context: Request, request: shapes.DescribeDomainRequest
+) -> shapes.DescribeDomainResponse:
+    """Show a domain."""
+    domain = await context.services.store.read(lambda tx: tx.domains.get(request["DomainId"]))
+    return {"Domain": cast("shapes.Domain", _document(domain))}
+
+
+async def list_domains(
+    context: Request, request: shapes.ListDomainsRequest
+) -> shapes.ListDomainsResponse:
+    """Show a page of domains, in the order they were made."""
+    services = context.services
+    size = request.get("MaxResults", _PAGE_SIZE)
+    query = ["ListDomains", size]
+    now_ms = services.clock.now_ms()
+    after = page_start(services.signer, query, request.get("NextToken"), now_ms=now_ms)
+    rows = await services.store.read(lambda tx: tx.domains.page(after=after, size=size + 1))
+    page, token = cut_page(
+        rows,
+        size,
+        lambda last: page_token(services.signer, query, after=last, now_ms=now_ms),
+    )
+    response: dict[str, Any] = {"DomainSummaries": [_document(domain) for domain in page]}
+    return cast("shapes.ListDomainsResponse", response | _next(token))
+
+
+def _document(domain: Domain) -> dict[str, Any]:
+    document = {
+        "DomainId": domain.domain_id,
+        "Arn": domain.arn,
+        "Name": domain.name,
+        "Description": domain.description,
+        "DomainStatus": domain.status,
+        "ServerSideEncryptionConfiguration": {"KmsKeyId": domain.kms_key_id},
+        "WatchlistDetails": {"DefaultWatchlistId": domain.default_watchlist_id},
+        "CreatedAt": seconds(domain.created_ms),
+        "UpdatedAt": seconds(domain.updated_ms),
+    }
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _key_arn(context: Request, key_id: str) -> str:
+    """The key's ARN, as AWS showed it; ids and aliases are completed (voice-id.md section 6.2)."""
+    if key_id.startswith("arn:"):
+        return key_id
+    kind = "" if key_id.startswith("alias/") else "key/"
+    return f"arn:aws:kms:{context.region}:{context.account_id}:{kind}{key_id}"
+
+
+def _fingerprint(context: Request, request: shapes.CreateDomainRequest) -> bytes:
+    facts = {name: value for name, value in request.items() if name != "ClientToken"}
+    text = json.dumps([context.region, facts], sort_keys=True)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _next(token: str | None) -> dict[str, Any]:
+    return {} if token is None else {"NextToken": token}

@@ -1,0 +1,76 @@
+"""Pages: opaque tokens that say where the next page begins.
+
+A token is signed and bound to its query, so that it can be neither made up nor used elsewhere; it
+is valid for 24 hours (voice-id.md section 2.6).
+"""
+
+import base64
+import hmac
+import json
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from vivavoce.errors import InvalidRequest
+
+LIFETIME_MS = 24 * 3_600_000
+
+T = TypeVar("T")
+
+
+class Signer(Protocol):
+    """Signs a message with a key that only this installation has."""
+
+    def sign(self, message: bytes) -> bytes:
+        """32 bytes."""
+        ...
+
+
+def page_token(signer: Signer, query: list[Any], *, after: int, now_ms: int) -> str:
+    """The token of the page that begins after a sequence number.
+
+    Args:
+        signer: signs it.
+        query: everything that must be the same when the token is used.
+        after: sequence number of the last row of the page before.
+        now_ms: the time.
+    """
+    content = json.dumps([after, now_ms + LIFETIME_MS])
+    signature = signer.sign(_message(query, content))
+    packed = json.dumps([content, base64.b64encode(signature).decode()])
+    return base64.urlsafe_b64encode(packed.encode()).decode()
+
+
+def page_start(signer: Signer, query: list[Any], token: str | None, *, now_ms: int) -> int:
+    """After which sequence number the wanted page begins; 0 without a token.
+
+    Raises:
+        InvalidRequest: the token is not ours, has expired, or belongs to another query.
+    """
+    if not token:
+        return 0
+    try:
+        content, signature = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
+        genuine = hmac.compare_digest(
+            base64.b64decode(signature), signer.sign(_message(query, content))
+        )
+    except (ValueError, TypeError, AttributeError):
+        genuine, content = False, "[0, 0]"
+    after, expires_ms = json.loads(content)
+    if not genuine or expires_ms < now_ms:
+        raise InvalidRequest(
+            "The NextToken is not valid: it has expired, or it belongs to another request"
+        )
+    return after
+
+
+def cut_page(
+    rows: list[tuple[int, T]], size: int, next_token: Callable[[int], str]
+) -> tuple[list[T], str | None]:
+    """A page and the token of the next one, from one row more than the page holds."""
+    page = rows[:size]
+    token = next_token(page[-1][0]) if len(rows) > size else None
+    return [row for _, row in page], token
+
+
+def _message(query: list[Any], content: str) -> bytes:
+    return f"page token\n{json.dumps(query)}\n{content}".encode()

@@ -1,0 +1,112 @@
+"""Speakers."""
+
+from typing import Any, cast
+
+from vivavoce.api import shapes
+from vivavoce.api.paging import cut_page, page_start, page_token
+from vivavoce.api.services import Request
+from vivavoce.errors import Conflict, NotFound
+from vivavoce.ids import generated_id, is_generated
+from vivavoce.sessions.documents import seconds
+from vivavoce.store.records import Speaker
+from vivavoce.store.store import Transaction
+
+_PAGE_SIZE = 100
+
+
+async def describe_speaker(
+    context: Request, request: shapes.DescribeSpeakerRequest
+) -> shapes.DescribeSpeakerResponse:
+    """Show a speaker, named by customer id or generated id."""
+    speaker = await context.services.store.read(
+        lambda tx: tx.speakers.get(request["DomainId"], request["SpeakerId"])
+    )
+    return {"Speaker": cast("shapes.Speaker", _document(speaker))}
+
+
+async def list_speakers(
+    context: Request, request: shapes.ListSpeakersRequest
+) -> shapes.ListSpeakersResponse:
+    """Show a page of a domain's speakers, in the order they became known."""
+    services = context.services
+    domain_id = request["DomainId"]
+    size = request.get("MaxResults", _PAGE_SIZE)
+    query = ["ListSpeakers", domain_id, size]
+    now_ms = services.clock.now_ms()
+    after = page_start(services.signer, query, request.get("NextToken"), now_ms=now_ms)
+    rows = await services.store.read(
+        lambda tx: tx.speakers.page(domain_id, after=after, size=size + 1)
+    )
+    page, token = cut_page(
+        rows,
+        size,
+        lambda last: page_token(services.signer, query, after=last, now_ms=now_ms),
+    )
+    response: dict[str, Any] = {"SpeakerSummaries": [_document(speaker) for speaker in page]}
+    if token is not None:
+        response["NextToken"] = token
+    return cast("shapes.ListSpeakersResponse", response)
+
+
+async def opt_out_speaker(
+    context: Request, request: shapes.OptOutSpeakerRequest
+) -> shapes.OptOutSpeakerResponse:
+    """Forget a speaker's voice and keep it forgotten; an unknown customer id is noted as well."""
+    now_ms = context.services.clock.now_ms()
+    domain_id, speaker_id = request["DomainId"], request["SpeakerId"]
+
+    def work(tx: Transaction) -> Speaker:
+        _require_active(tx, domain_id)
+        speaker = tx.speakers.find(domain_id, speaker_id)
+        if speaker is None:
+            if is_generated(speaker_id):
+                raise NotFound("SPEAKER")
+            speaker = Speaker(
+                speaker_id=generated_id(),
+                domain_id=domain_id,
+                customer_id=speaker_id,
+                status="OPTED_OUT",
+                created_ms=now_ms,
+                updated_ms=now_ms,
+                last_accessed_ms=None,
+            )
+            tx.speakers.add(speaker)
+            return speaker
+        if speaker.status != "OPTED_OUT":
+            tx.speakers.set_status(speaker.speaker_id, "OPTED_OUT", now_ms=now_ms)
+            tx.voiceprints.remove(speaker.speaker_id)
+            tx.sessions.forget_speech_of(speaker.speaker_id)
+        return tx.speakers.get(domain_id, speaker.speaker_id)
+
+    speaker = await context.services.store.write(work)
+    return {"Speaker": cast("shapes.Speaker", _document(speaker))}
+
+
+async def delete_speaker(context: Request, request: shapes.DeleteSpeakerRequest) -> None:
+    """Forget a speaker altogether; an opt-out is forgotten with it."""
+
+    def work(tx: Transaction) -> None:
+        _require_active(tx, request["DomainId"])
+        speaker = tx.speakers.get(request["DomainId"], request["SpeakerId"])
+        tx.sessions.forget_speech_of(speaker.speaker_id)
+        tx.speakers.remove(speaker.speaker_id)
+
+    await context.services.store.write(work)
+
+
+def _require_active(tx: Transaction, domain_id: str) -> None:
+    if tx.domains.get(domain_id).status != "ACTIVE":
+        raise Conflict("DOMAIN_NOT_ACTIVE", "The domain is not active.")
+
+
+def _document(speaker: Speaker) -> dict[str, Any]:
+    document = {
+        "DomainId": speaker.domain_id,
+        "CustomerSpeakerId": speaker.customer_id,
+        "GeneratedSpeakerId": speaker.speaker_id,
+        "Status": speaker.status,
+        "CreatedAt": seconds(speaker.created_ms),
+        "UpdatedAt": seconds(speaker.updated_ms),
+        "LastAccessedAt": seconds(speaker.last_accessed_ms),
+    }
+    return {name: value for name, value in document.items() if value is not None}

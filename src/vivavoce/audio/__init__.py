@@ -1,0 +1,1 @@
+"""Samples in, samples or features out: pure array arithmetic (recording.py alone opens files)."""

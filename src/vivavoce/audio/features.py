@@ -1,0 +1,156 @@
+"""Mel features, in plain numpy.
+
+`mel_power` is the front end of the GE2E speaker encoder; `kaldi_log_mel` that of most later ones.
+Both are computed in 64 bits and given in 32, so that a frame's values do not depend on which other
+frames were computed with it beyond the last bit.
+"""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from vivavoce.audio.arrays import Floats
+
+_Doubles = npt.NDArray[np.float64]
+
+GE2E_RATE_HZ = 16_000
+GE2E_WINDOW_SAMPLES = 400
+GE2E_HOP_SAMPLES = 160
+GE2E_BANDS = 40
+
+_KALDI_WINDOW_S = 0.025
+_KALDI_HOP_S = 0.010
+_KALDI_LOW_HZ = 20.0
+_KALDI_PRE_EMPHASIS = 0.97
+_KALDI_FLOOR = float(np.finfo(np.float32).eps)
+
+
+def mel_power(audio: Floats) -> Floats:
+    """Power in 40 mel bands, every 10 ms; not logarithmic.
+
+    Frames are centred: frame i spans 200 samples either side of sample 160 * i, with zeros beyond
+    the ends.
+
+    Args:
+        audio: shape (n,) at 16 kHz, full scale -1..1.
+
+    Returns:
+        Shape (1 + n // 160, 40), at least 0.
+
+    Source: librosa.feature.melspectrogram(sr=16000, n_fft=400, hop_length=160, n_mels=40) with its
+    defaults (periodic Hann window, Slaney's scale and area normalisation), reimplemented.
+    """
+    half = GE2E_WINDOW_SAMPLES // 2
+    padded = np.pad(audio.astype(np.float64), half)
+    frames = _frames(padded, GE2E_WINDOW_SAMPLES, GE2E_HOP_SAMPLES)
+    spectrum = np.fft.rfft(frames * _hann(GE2E_WINDOW_SAMPLES), axis=1)
+    return (_power(spectrum) @ _slaney_bank()).astype(np.float32)
+
+
+def kaldi_log_mel(
+    audio: Floats,
+    *,
+    rate_hz: int = 16_000,
+    bands: int = 80,
+    scale: float = 32768.0,
+    subtract_mean: bool = False,
+) -> Floats:
+    """Natural logarithm of the power in mel bands, 25 ms every 10 ms, as Kaldi computes it.
+
+    Args:
+        audio: shape (n,) at `rate_hz`, full scale -1..1.
+        rate_hz: sampling rate.
+        bands: mel bands between 20 Hz and half the rate.
+        scale: factor on the audio first; 32768 for models trained on 16-bit numbers, else 1.
+        subtract_mean: whether each band's mean over all frames is taken away.
+
+    Returns:
+        Shape (1 + (n - window) // hop, bands); (0, bands) for less than one window. Only whole
+        windows count (Kaldi's snip_edges).
+
+    Source: Kaldi's compute-fbank-feats with --dither=0 --use-energy=false --window-type=povey and
+    its defaults otherwise (feature-window.cc, mel-computations.cc), reimplemented.
+    """
+    window_samples, hop_samples = round(rate_hz * _KALDI_WINDOW_S), round(rate_hz * _KALDI_HOP_S)
+    if audio.size < window_samples:
+        return np.empty((0, bands), np.float32)
+    frames = _frames(audio.astype(np.float64) * scale, window_samples, hop_samples)
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    before = np.concatenate((frames[:, :1], frames[:, :-1]), axis=1)
+    frames = (frames - _KALDI_PRE_EMPHASIS * before) * _povey(window_samples)
+    fft_samples = 1 << (window_samples - 1).bit_length()
+    power = _power(np.fft.rfft(frames, n=fft_samples, axis=1)[:, : fft_samples // 2])
+    energies = power @ _kaldi_bank(rate_hz, fft_samples, bands)
+    features = np.log(np.maximum(energies, _KALDI_FLOOR))
+    if subtract_mean:
+        features = features - features.mean(axis=0)
+    return features.astype(np.float32)
+
+
+def _frames(audio: _Doubles, window_samples: int, hop_samples: int) -> _Doubles:
+    """Overlapping windows as a read-only view: shape (frames, window)."""
+    return np.lib.stride_tricks.sliding_window_view(audio, window_samples)[::hop_samples]
+
+
+def _power(spectrum: npt.NDArray[np.complex128]) -> _Doubles:
+    return spectrum.real**2 + spectrum.imag**2
+
+
+@cache
+def _hann(samples: int) -> _Doubles:
+    """Periodic: one period of the cosine is exactly the window's length."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples)
+
+
+@cache
+def _povey(samples: int) -> _Doubles:
+    """Kaldi's default window: a symmetric Hann window to the power of 0.85."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / (samples - 1))) ** 0.85
+
+
+@cache
+def _slaney_bank() -> _Doubles:
+    """Triangles of equal area, linear in Hz between the band edges: shape (201, 40).
+
+    Source: M. Slaney, Auditory Toolbox version 2 (1998), `mfcc`: bands 200/3 Hz apart up to 1 kHz,
+    above it 27 bands to each factor of 6.4.
+    """
+    edges_hz = _slaney_hz(np.linspace(0.0, _slaney_mel(GE2E_RATE_HZ / 2), GE2E_BANDS + 2))
+    bins_hz = np.arange(GE2E_WINDOW_SAMPLES // 2 + 1) * GE2E_RATE_HZ / GE2E_WINDOW_SAMPLES
+    return _triangles(bins_hz, edges_hz) * (2.0 / (edges_hz[2:] - edges_hz[:-2]))
+
+
+def _slaney_mel(hz: float) -> float:
+    knee_hz, knee_mel, step = 1000.0, 15.0, np.log(6.4) / 27.0
+    return float(hz * 3 / 200 if hz < knee_hz else knee_mel + np.log(hz / knee_hz) / step)
+
+
+def _slaney_hz(mel: _Doubles) -> _Doubles:
+    knee_hz, knee_mel, step = 1000.0, 15.0, np.log(6.4) / 27.0
+    above = knee_hz * np.exp(step * (np.maximum(mel, knee_mel) - knee_mel))
+    return np.where(mel < knee_mel, mel * 200 / 3, above)
+
+
+@cache
+def _kaldi_bank(rate_hz: int, fft_samples: int, bands: int) -> _Doubles:
+    """Triangles of height 1, linear in mel between the band edges: shape (fft / 2, bands).
+
+    The bin at half the rate takes no part, as in Kaldi.
+    """
+    bins_hz = np.arange(fft_samples // 2) * rate_hz / fft_samples
+    ends = _htk_mel(np.array([_KALDI_LOW_HZ, rate_hz / 2]))
+    edges = np.linspace(float(ends[0]), float(ends[1]), bands + 2)
+    return _triangles(_htk_mel(bins_hz), edges)
+
+
+def _htk_mel(hz: _Doubles) -> _Doubles:
+    return 1127.0 * np.log1p(hz / 700.0)
+
+
+def _triangles(positions: _Doubles, edges: _Doubles) -> _Doubles:
+    """Triangle j rises from edge j to edge j + 1 and falls to edge j + 2: shape (positions, j)."""
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising = (positions[:, None] - left) / (centre - left)
+    falling = (right - positions[:, None]) / (right - centre)
+    return np.maximum(0.0, np.minimum(rising, falling))

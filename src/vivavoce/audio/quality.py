@@ -1,0 +1,77 @@
+"""How good a call's audio is, from running sums: level, noise, clipping, loss."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from vivavoce.audio.arrays import Samples
+
+Verdict = Literal["UNKNOWN", "GOOD", "QUIET", "NOISY", "CLIPPED", "LOSSY"]
+
+CLIPPED_LEVEL = 32600
+"""From here on a 16-bit sample counts as clipped (the largest mu-law value is 32124)."""
+
+_FULL_SCALE = 32768.0
+# None of these limits is documented anywhere; chosen so that each names audio on which a person
+# would complain about the line. They inform, they decide nothing.
+_CLIPPED_SHARE = 0.01
+_QUIET_DBFS = -50.0
+_NOISY_SNR_DB = 10.0
+_LOSSY_SHARE = 0.05
+
+
+@dataclass(slots=True)
+class QualityMeter:
+    """Sums over a call's audio; add every block once, in any chunking."""
+
+    received_samples: int = 0
+    lost_samples: int = 0
+    _energy: float = 0.0
+    _speech_energy: float = 0.0
+    _speech_samples: int = 0
+    _clipped_samples: int = 0
+
+    def add_audio(self, samples: Samples) -> None:
+        """Count received audio, shape (n,)."""
+        self.received_samples += len(samples)
+        self._energy += _energy(samples)
+        self._clipped_samples += int(
+            np.count_nonzero(np.abs(samples.astype(np.int32)) >= CLIPPED_LEVEL)
+        )
+
+    def add_speech(self, samples: Samples) -> None:
+        """Count the part of the audio that turned out to be speech, shape (n,)."""
+        self._speech_samples += len(samples)
+        self._speech_energy += _energy(samples)
+
+    def add_loss(self, samples: int) -> None:
+        """Count lost samples."""
+        self.lost_samples += samples
+
+    def verdict(self) -> Verdict:
+        """The worst thing to say about the audio so far; UNKNOWN before any speech."""
+        if self._speech_samples == 0:
+            return "UNKNOWN"
+        total = self.received_samples + self.lost_samples
+        rest_samples = self.received_samples - self._speech_samples
+        speech = self._speech_energy / self._speech_samples
+        rest = max(0.0, self._energy - self._speech_energy) / max(1, rest_samples)
+        checks: tuple[tuple[Verdict, bool], ...] = (
+            ("LOSSY", self.lost_samples > _LOSSY_SHARE * total),
+            ("CLIPPED", self._clipped_samples > _CLIPPED_SHARE * self._speech_samples),
+            ("QUIET", _decibels(speech / _FULL_SCALE**2) < _QUIET_DBFS),
+            ("NOISY", rest_samples > 0 and _decibels(speech) - _decibels(rest) < _NOISY_SNR_DB),
+        )
+        return next((verdict for verdict, holds in checks if holds), "GOOD")
+
+
+def _energy(samples: Samples) -> float:
+    # Integers, so that the sum does not depend on how the audio was cut into blocks.
+    wide = samples.astype(np.int64)
+    return float(np.dot(wide, wide))
+
+
+def _decibels(power: float) -> float:
+    return 10 * math.log10(power) if power > 0 else -math.inf

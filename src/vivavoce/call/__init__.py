@@ -1,0 +1,1 @@
+"""A live call: pure call machine, bounded inbox, runner."""

@@ -1,0 +1,84 @@
+"""All live calls of this process: admission, look-up, drain."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from vivavoce.audio.arrays import CALL_RATE_HZ
+from vivavoce.call.inbox import Inbox
+from vivavoce.call.machine import CallMachine, Plan
+from vivavoce.call.runner import CallIdentity, Engines, Listener, LiveCall
+from vivavoce.call.speech import FrameDetector
+from vivavoce.errors import AtCapacity
+
+
+class Calls:
+    """The live calls. A call over the limit is refused; those that run are not slowed by it."""
+
+    def __init__(
+        self,
+        *,
+        engines: Engines,
+        new_detector: Callable[[], FrameDetector],
+        limit: int,
+        inbox_s: float,
+        threads: int,
+    ) -> None:
+        self._engines = engines
+        self._new_detector = new_detector
+        self._limit = limit
+        self._inbox_samples = round(inbox_s * CALL_RATE_HZ)
+        # Voice activity is arithmetic, and must not hold up the event loop.
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._live: dict[str, LiveCall] = {}
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def find(self, session_id: str) -> LiveCall | None:
+        """The live call of a session, or None."""
+        return self._live.get(session_id)
+
+    def check_admission(self) -> None:
+        """Make sure that one more call may begin.
+
+        Raises:
+            AtCapacity: all places are taken, or the server is shutting down.
+        """
+        if self._draining or len(self._live) >= self._limit:
+            raise AtCapacity(self._limit)
+
+    def begin(self, identity: CallIdentity, *, plan: Plan, listener: Listener) -> LiveCall:
+        """Begin a call.
+
+        Raises:
+            AtCapacity: all places are taken, or the server is shutting down.
+        """
+        self.check_admission()
+        call = LiveCall(
+            identity,
+            machine=CallMachine(self._new_detector(), plan),
+            inbox=Inbox(limit_samples=self._inbox_samples),
+            engines=self._engines,
+            listener=listener,
+            executor=self._executor,
+            on_gone=self._forget,
+        )
+        self._live[identity.session_id] = call
+        call.start()
+        return call
+
+    async def drain(self) -> None:
+        """Admit no more calls, and end those that run."""
+        self._draining = True
+        await asyncio.gather(*(call.end() for call in list(self._live.values())))
+
+    def close(self) -> None:
+        """Give the threads back; after `drain`."""
+        self._executor.shutdown()
+
+    def _forget(self, call: LiveCall) -> None:
+        # The session may have begun its next stream meanwhile.
+        if self._live.get(call.identity.session_id) is call:
+            del self._live[call.identity.session_id]

@@ -1,0 +1,114 @@
+"""A call's inbox: bounded in samples, never silently lossy.
+
+Two ways to put audio in. A sender that can wait (a file, a peer on a connection with flow control)
+uses `put`. A live source that cannot uses `offer`: when the inbox is full the oldest audio makes
+room, and a `Gap` stands in its place. Audio taken plus gaps taken always equals what was sent.
+"""
+
+import asyncio
+from collections import deque
+
+from vivavoce.audio.arrays import Samples
+from vivavoce.call.machine import Audio, Gap, Item
+
+
+class InboxClosed(Exception):
+    """Something was put into an inbox after its end."""
+
+
+class Inbox:
+    """Items on their way into one call; for one event loop."""
+
+    def __init__(self, *, limit_samples: int) -> None:
+        self._limit_samples = limit_samples
+        self._items: deque[Item] = deque()
+        self._waiting_samples = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    @property
+    def waiting_samples(self) -> int:
+        """Samples of audio that were put in and not yet taken out."""
+        return self._waiting_samples
+
+    @property
+    def closed(self) -> bool:
+        """Whether the end has been announced."""
+        return self._closed
+
+    async def put(self, samples: Samples) -> None:
+        """Add audio, shape (n,), when there is room; a larger piece than the limit goes in alone.
+
+        Raises:
+            InboxClosed: the call has ended meanwhile.
+        """
+        while self._waiting_samples and self._overfull_with(samples) and not self._closed:
+            await self._change()
+        self._append(samples)
+
+    def offer(self, samples: Samples) -> None:
+        """Add audio, shape (n,), at once; the oldest audio makes room.
+
+        Raises:
+            InboxClosed: the call has ended.
+        """
+        self._append(samples)
+        while self._waiting_samples > self._limit_samples:
+            self._shed_oldest()
+
+    def put_other(self, item: Item) -> None:
+        """Add something that is not audio: it takes no room."""
+        self._check_open()
+        self._items.append(item)
+        self._notify()
+
+    def close(self) -> None:
+        """Nothing more will come; what is inside can still be taken."""
+        self._closed = True
+        self._notify()
+
+    async def take(self) -> Item | None:
+        """The next item, or None after the last one."""
+        while not self._items:
+            if self._closed:
+                return None
+            await self._change()
+        item = self._items.popleft()
+        if isinstance(item, Audio):
+            self._waiting_samples -= len(item.samples)
+            self._notify()
+        return item
+
+    def _append(self, samples: Samples) -> None:
+        self._check_open()
+        self._items.append(Audio(samples=samples))
+        self._waiting_samples += len(samples)
+        self._notify()
+
+    def _shed_oldest(self) -> None:
+        """Replace the oldest audio by a gap, joined to the gap before it if there is one."""
+        index = next(i for i, item in enumerate(self._items) if isinstance(item, Audio))
+        oldest = self._items[index]
+        assert isinstance(oldest, Audio)  # noqa: S101 - narrows the type of what was just found
+        lost = len(oldest.samples)
+        self._waiting_samples -= lost
+        before = self._items[index - 1] if index else None
+        if isinstance(before, Gap):
+            self._items[index - 1] = Gap(samples=before.samples + lost)
+            del self._items[index]
+        else:
+            self._items[index] = Gap(samples=lost)
+
+    def _overfull_with(self, samples: Samples) -> bool:
+        return self._waiting_samples + len(samples) > self._limit_samples
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InboxClosed
+
+    def _notify(self) -> None:
+        self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

@@ -1,0 +1,247 @@
+"""The call machine: what a call's audio amounts to, as a pure state machine.
+
+It knows no socket, model, store or clock. Audio goes in by `push`, and events come out; evidence is
+asked for by an event too (`EvidenceNeeded`) and answered by `accept`. The same audio gives the same
+events however it was cut into chunks, so a call replayed from a recording gives the decisions of
+the live call.
+
+Speech is collected until `Plan.limit_samples`. On the way evidence is taken at fixed amounts of net
+speech (the checkpoints) and at the end of the call.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples
+from vivavoce.audio.quality import QualityMeter, Verdict
+from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector
+
+ENROLLMENT_SAMPLES = 30 * CALL_RATE_HZ
+"""Net speech for an enrolment. Source: voice-id.md section 22."""
+
+FRAUD_SAMPLES = 10 * CALL_RATE_HZ
+"""Net speech for a fraud decision. Source: voice-id.md section 8.3."""
+
+SHORTEST_EVIDENCE_SAMPLES = 5 * CALL_RATE_HZ
+"""Net speech that any decision needs: the lowest authentication minimum that can be configured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much speech a call is to give.
+
+    Attributes:
+        authentication_samples: net speech for an authentication decision.
+        fraud_samples: net speech for a fraud decision.
+        limit_samples: net speech after which nothing more is collected.
+    """
+
+    authentication_samples: int = 10 * CALL_RATE_HZ
+    fraud_samples: int = FRAUD_SAMPLES
+    limit_samples: int = ENROLLMENT_SAMPLES
+
+    def checkpoints(self) -> tuple[int, ...]:
+        """Amounts of net speech at which evidence is taken, rising.
+
+        The second third of the way to the limit is one more than decisions need: a caller who was
+        not certain at first becomes so without waiting for the end.
+        """
+        between = self.limit_samples * 2 // 3
+        return tuple(
+            sorted({self.authentication_samples, self.fraud_samples, between, self.limit_samples})
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audio:
+    """The next samples of the call, shape (n,) at `CALL_RATE_HZ`."""
+
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """So many samples of the call are lost at this point."""
+
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure:
+    """The session was given another minimum of speech for authentication."""
+
+    authentication_samples: int
+
+
+Item: TypeAlias = Audio | Gap | Configure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceNeeded:
+    """The machine asks: what do the engines say of this speech?
+
+    Attributes:
+        number: counts up from 1; the answer carries it.
+        speech: all net speech so far, shape (n,).
+        start: index in the call of the first sample of speech.
+        end: index after the last one.
+    """
+
+    number: int
+    speech: Samples = field(repr=False)
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceAnswer:
+    """The engines answer.
+
+    Attributes:
+        number: of the request.
+        vector: the caller's voice, shape (dimension,), unit length.
+        spoof_raw: the spoof detector's raw score; None where it could not judge.
+    """
+
+    number: int
+    vector: Floats = field(repr=False)
+    spoof_raw: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceReady:
+    """There is new evidence to decide on.
+
+    Attributes:
+        number: counts up from 1.
+        net_speech_samples: net speech it rests on.
+        start: index in the call of the first sample of speech.
+        end: index after the last one.
+        vector: the caller's voice, shape (dimension,), unit length.
+        spoof_raw: the spoof detector's raw score; None where it could not judge.
+    """
+
+    number: int
+    net_speech_samples: int
+    start: int
+    end: int
+    vector: Floats = field(repr=False)
+    spoof_raw: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechComplete:
+    """All the speech that the plan wants has been collected."""
+
+
+Event: TypeAlias = EvidenceNeeded | EvidenceReady | SpeechComplete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a call has come; all counts in samples at `CALL_RATE_HZ`."""
+
+    received_samples: int = 0
+    net_speech_samples: int = 0
+    lost_samples: int = 0
+    quality: Verdict = "UNKNOWN"
+
+
+class CallMachine:
+    """One call."""
+
+    def __init__(self, detector: FrameDetector, plan: Plan) -> None:
+        self._collector = SpeechCollector(detector)
+        self._plan = plan
+        self._meter = QualityMeter()
+        self._speech: list[Speech] = []
+        self._net_samples = 0
+        self._evidence_samples = 0  # net speech that the latest evidence request covers
+        self._requests: dict[int, EvidenceNeeded] = {}  # asked, not yet answered
+        self._asked = 0
+
+    def push(self, item: Item) -> list[Event]:
+        """Take what comes next."""
+        match item:
+            case Audio(samples=samples):
+                self._meter.add_audio(samples)
+                return [] if self.complete else self._collect(self._collector.push(samples))
+            case Gap(samples=samples):
+                self._meter.add_loss(samples)
+                return [] if self.complete else self._collect(self._collector.gap(samples))
+            case Configure(authentication_samples=samples):
+                before, self._plan = self._plan, replace(self._plan, authentication_samples=samples)
+                lowered = samples < before.authentication_samples
+                due = samples <= self._net_samples and self._evidence_samples < samples
+                return [self._ask()] if lowered and due else []
+
+    def accept(self, answer: EvidenceAnswer) -> list[Event]:
+        """Take the engines' answer to an `EvidenceNeeded`."""
+        request = self._requests.pop(answer.number)
+        return [
+            EvidenceReady(
+                number=request.number,
+                net_speech_samples=len(request.speech),
+                start=request.start,
+                end=request.end,
+                vector=answer.vector,
+                spoof_raw=answer.spoof_raw,
+            )
+        ]
+
+    def finish(self) -> list[Event]:
+        """The call is over; asks once more if there is speech that no evidence covers."""
+        if self.complete:
+            return []
+        events = self._collect(self._collector.finish())
+        unheard = self._net_samples > self._evidence_samples
+        if unheard and self._net_samples >= SHORTEST_EVIDENCE_SAMPLES:
+            events.append(self._ask())
+        return events
+
+    @property
+    def complete(self) -> bool:
+        """Whether all speech that the plan wants has been collected."""
+        return self._net_samples >= self._plan.limit_samples
+
+    @property
+    def progress(self) -> Progress:
+        """How far the call has come."""
+        return Progress(
+            received_samples=self._meter.received_samples,
+            net_speech_samples=self._net_samples,
+            lost_samples=self._meter.lost_samples,
+            quality=self._meter.verdict(),
+        )
+
+    def speech(self) -> Samples:
+        """All net speech so far, shape (n,)."""
+        return np.concatenate([part.samples for part in self._speech] or [np.zeros(0, np.int16)])
+
+    def _collect(self, found: list[Speech]) -> list[Event]:
+        events: list[Event] = []
+        for speech in found:
+            if self.complete:
+                break
+            self._meter.add_speech(speech.samples)
+            self._speech.append(speech)
+            before, self._net_samples = self._net_samples, self._net_samples + len(speech.samples)
+            if any(before < mark <= self._net_samples for mark in self._plan.checkpoints()):
+                events.append(self._ask())
+            if self.complete:
+                events.append(SpeechComplete())
+        return events
+
+    def _ask(self) -> EvidenceNeeded:
+        self._asked += 1
+        self._evidence_samples = self._net_samples
+        request = EvidenceNeeded(
+            number=self._asked,
+            speech=self.speech(),
+            start=self._speech[0].start,
+            end=self._speech[-1].end,
+        )
+        self._requests[request.number] = request
+        return request

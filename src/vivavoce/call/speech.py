@@ -1,0 +1,168 @@
+"""Net speech: which samples of a call are somebody speaking.
+
+Voice activity is judged in frames of 32 ms. A short burst is not speech yet, a short pause is still
+speech; everything else that is silence, noise or music falls out. Positions are absolute sample
+indices of the call at `CALL_RATE_HZ`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vivavoce.audio.arrays import CALL_RATE_HZ, Samples
+from vivavoce.audio.resample import StreamResampler
+
+FRAME_SAMPLES = 256
+"""One voice activity frame at `CALL_RATE_HZ`: 32 ms, the detector's 512 samples at 16 kHz."""
+
+DETECTOR_RATE_HZ = 16000
+
+ONSET_PROBABILITY = 0.5
+"""Speech begins at this probability. Source: Silero VAD's recommended threshold."""
+
+OFFSET_PROBABILITY = 0.35
+"""Speech goes on above this one. Source: Silero VAD's own iterator stops 0.15 below the onset."""
+
+MIN_BURST_FRAMES = 3
+"""Speech shorter than 96 ms is a click or a breath. Not documented; chosen as below a syllable."""
+
+MAX_PAUSE_FRAMES = 4
+"""A pause of up to 128 ms is a stop consonant, not silence. Not documented; chosen so."""
+
+
+class FrameDetector(Protocol):
+    """Judges one frame after the other of one call; keeps state between them."""
+
+    def probability(self, frame: Samples) -> float:
+        """Probability 0..1 that a frame holds speech; shape (512,), 16 kHz."""
+        ...
+
+    def reset(self) -> None:
+        """Forget what was heard: the next frame does not follow on the last one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speech:
+    """Neighbouring frames of speech.
+
+    Attributes:
+        start: index of the first sample in the call.
+        samples: shape (n,), n a multiple of `FRAME_SAMPLES`.
+    """
+
+    start: int
+    samples: Samples
+
+    @property
+    def end(self) -> int:
+        """Index after the last sample."""
+        return self.start + len(self.samples)
+
+
+class SpeechCollector:
+    """Turns a call's samples into its net speech; the same for every chunking of the input."""
+
+    def __init__(self, detector: FrameDetector) -> None:
+        self._detector = detector
+        self._rule = _SpeechRule()
+        self._resampler = StreamResampler(CALL_RATE_HZ, DETECTOR_RATE_HZ)
+        self._unjudged = np.zeros(0, np.int16)  # call samples whose frame has no verdict yet
+        self._upsampled = np.zeros(0, np.int16)  # the same moments at the detector's rate
+        self._position = 0  # index of the first unjudged sample
+
+    def push(self, samples: Samples) -> list[Speech]:
+        """Take the next samples of the call, shape (n,); gives the speech that became certain."""
+        self._unjudged = np.concatenate([self._unjudged, samples])
+        return list(self._judge(self._resampler.push(samples)))
+
+    def gap(self, samples: int) -> list[Speech]:
+        """Note that so many samples of the call were lost; speech does not go on across them."""
+        found = self.finish()
+        self._position += samples
+        self._detector.reset()
+        return found
+
+    def finish(self) -> list[Speech]:
+        """No more samples follow directly; gives what can still be judged.
+
+        Less than one frame may be left over; it is not counted.
+        """
+        found = list(self._judge(self._resampler.finish()))
+        self._rule.close()
+        self._position += len(self._unjudged)
+        self._unjudged = self._unjudged[:0]
+        self._upsampled = self._upsampled[:0]
+        self._resampler = StreamResampler(CALL_RATE_HZ, DETECTOR_RATE_HZ)
+        return found
+
+    def _judge(self, upsampled: Samples) -> Iterator[Speech]:
+        ratio = DETECTOR_RATE_HZ // CALL_RATE_HZ
+        self._upsampled = np.concatenate([self._upsampled, upsampled])
+        frames = min(
+            len(self._upsampled) // (FRAME_SAMPLES * ratio), len(self._unjudged) // FRAME_SAMPLES
+        )
+        for index in range(frames):
+            heard = self._upsampled[index * FRAME_SAMPLES * ratio :][: FRAME_SAMPLES * ratio]
+            offset = index * FRAME_SAMPLES
+            frame = Speech(
+                start=self._position + offset,
+                samples=self._unjudged[offset : offset + FRAME_SAMPLES],
+            )
+            if (speech := self._rule.judge(frame, self._detector.probability(heard))) is not None:
+                yield speech
+        self._position += frames * FRAME_SAMPLES
+        self._unjudged = self._unjudged[frames * FRAME_SAMPLES :].copy()
+        self._upsampled = self._upsampled[frames * FRAME_SAMPLES * ratio :].copy()
+
+
+class _SpeechRule:
+    """Hysteresis over frames: bursts must last, pauses may not."""
+
+    def __init__(self) -> None:
+        self._speaking = False
+        self._held: list[Speech] = []  # a burst not yet long enough, or a pause not yet too long
+
+    def judge(self, frame: Speech, probability: float) -> Speech | None:
+        """What became certain with this frame."""
+        if self._speaking:
+            return self._while_speaking(frame, probability)
+        if probability < ONSET_PROBABILITY:
+            self._held.clear()
+            return None
+        self._held.append(frame)
+        if len(self._held) < MIN_BURST_FRAMES:
+            return None
+        self._speaking = True
+        return self._release()
+
+    def close(self) -> None:
+        """Silence follows: an open pause or burst is dropped."""
+        self._speaking = False
+        self._held.clear()
+
+    def _while_speaking(self, frame: Speech, probability: float) -> Speech | None:
+        self._held.append(frame)
+        if probability >= OFFSET_PROBABILITY:
+            return self._release()
+        if len(self._held) > MAX_PAUSE_FRAMES:
+            self.close()
+        return None
+
+    def _release(self) -> Speech:
+        held, self._held = self._held, []
+        return Speech(
+            start=held[0].start, samples=np.concatenate([frame.samples for frame in held])
+        )
+
+
+def collect_net_speech(samples: Samples, detector: FrameDetector) -> Samples:
+    """The net speech of a whole recording, shape (n,) at `CALL_RATE_HZ`.
+
+    The same rule as in a live call. `detector` must be fresh or reset.
+    """
+    collector = SpeechCollector(detector)
+    found = [*collector.push(samples), *collector.finish()]
+    return np.concatenate([speech.samples for speech in found] or [np.zeros(0, np.int16)])

@@ -1,0 +1,51 @@
+"""The command line: one module a command; the only reader of argv."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import vivavoce
+from vivavoce.cli import models
+from vivavoce.cli.call import call
+from vivavoce.cli.demo import demo
+from vivavoce.cli.score import score
+from vivavoce.cli.sdk_path import sdk_path
+from vivavoce.cli.serve import serve
+from vivavoce.cli.trials import trials
+from vivavoce.errors import VivavoceError
+
+app = typer.Typer(
+    name="vivavoce",
+    help="Authenticate callers by voice and catch fraud, with the API of Amazon Connect Voice ID.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(serve)
+app.command()(call)
+app.command()(score)
+app.command()(trials)
+app.command("sdk-path")(sdk_path)
+app.add_typer(models.app, name="models")
+
+
+@app.callback(invoke_without_command=True)
+def _root(  # pyright: ignore[reportUnusedFunction]
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        typer.echo(f"vivavoce {vivavoce.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; what vivavoce raises on purpose is one line on stderr and exit 1."""
+    try:
+        app()
+    except VivavoceError as error:
+        sys.stderr.write(f"vivavoce: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

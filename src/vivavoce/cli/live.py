@@ -1,0 +1,134 @@
+"""A client of a running server: the API through boto3, a call's audio through a WebSocket."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from vivavoce.api.description import data_path
+from vivavoce.audio.arrays import CALL_RATE_HZ, Samples
+from vivavoce.errors import CallFailed
+
+Pace = Literal["real-time", "fast"]
+Message = dict[str, Any]
+
+_MESSAGE_SAMPLES = CALL_RATE_HZ // 50
+"""Samples of a message in real time: 20 ms, as telephony has it."""
+
+_FAST_MESSAGE_SAMPLES = CALL_RATE_HZ // 2
+
+
+def new_client(*, endpoint_url: str, credentials: Path | None) -> Any:  # noqa: ANN401 - boto3's
+    """A boto3 client of the server, with the session operations.
+
+    Args:
+        endpoint_url: such as `http://127.0.0.1:8470`.
+        credentials: a shared-credentials file; None leaves it to boto3's own chain.
+    """
+    # boto3 reads these from the environment alone, and this process is nobody else's.
+    os.environ["AWS_DATA_PATH"] = str(data_path())
+    if credentials is not None:
+        os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
+    return boto3.client(
+        "voice-id",
+        endpoint_url=endpoint_url,
+        region_name=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+        config=Config(retries={"mode": "standard"}, read_timeout=60),
+    )
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turns what boto3 raises into one line.
+
+    Raises:
+        CallFailed: the server refused, or could not be reached.
+    """
+    try:
+        yield
+    except ClientError as error:
+        fault = error.response.get("Error", {})
+        raise CallFailed(f"{fault.get('Code')}: {fault.get('Message')}") from error
+    except BotoCoreError as error:
+        raise CallFailed(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hearing:
+    """How a call is sent.
+
+    Attributes:
+        pace: as a phone would, or as fast as the server takes it.
+        on_message: is told each message of the server, and the seconds sent so far.
+    """
+
+    pace: Pace
+    on_message: Callable[[Message, float], None]
+
+
+async def send_call(stream_url: str, samples: Samples, hearing: Hearing) -> Message:
+    """Send audio as a live call and give the server's last evaluation.
+
+    Args:
+        stream_url: of StartSession.
+        samples: the caller, shape (n,) at the call rate.
+        hearing: how to send it.
+
+    Raises:
+        CallFailed: the server refused the stream or broke it off.
+    """
+    try:
+        # The server makes a fast sender wait, and its pongs wait as well: no keepalive of ours.
+        async with connect(stream_url, ping_interval=None, max_size=None) as socket:
+            return await _converse(socket, samples, hearing)
+    except (OSError, InvalidHandshake) as error:
+        raise CallFailed(f"the stream could not be opened: {error}") from error
+
+
+async def _converse(socket: ClientConnection, samples: Samples, hearing: Hearing) -> Message:
+    sent = _Sent()
+    sender = asyncio.create_task(_send(socket, samples, hearing.pace, sent))
+    evaluation: Message = {}
+    try:
+        async for text in socket:
+            message: Message = json.loads(text)
+            if message["type"] == "error":
+                raise CallFailed(f"{message['code']}: {message['message']}")
+            if message["type"] == "result":
+                evaluation = message["evaluation"]
+            hearing.on_message(message, sent.samples / CALL_RATE_HZ)
+    except ConnectionClosed as error:
+        raise CallFailed(f"the server broke the stream off: {error}") from error
+    finally:
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
+    return evaluation
+
+
+@dataclass(slots=True)
+class _Sent:
+    samples: int = 0
+
+
+async def _send(socket: ClientConnection, samples: Samples, pace: Pace, sent: _Sent) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    step = _MESSAGE_SAMPLES if pace == "real-time" else _FAST_MESSAGE_SAMPLES
+    for start in range(0, len(samples), step):
+        piece = samples[start : start + step]
+        await socket.send(piece.astype("<i2").tobytes())
+        sent.samples += len(piece)
+        if pace == "real-time":
+            # Against the clock, not one after the other: small delays must not add up.
+            await asyncio.sleep(max(0.0, began + sent.samples / CALL_RATE_HZ - loop.time()))
+    await socket.send(json.dumps({"type": "end"}))

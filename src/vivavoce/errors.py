@@ -1,0 +1,178 @@
+"""What can go wrong, as one tree.
+
+Errors carry facts as attributes; each edge (AWS face, WebSocket, command line) has one table that
+turns them into its own codes. Messages never name a speaker, a token or a secret.
+
+```
+VivavoceError
+├── RequestRefused                 the AWS face turns a request away unread; code, status
+│   └── SignatureError             it is unsigned, or not signed as it has to be
+├── InvalidRequest                 a member has a value that cannot be served
+├── NotFound                       resource_type: DOMAIN, SPEAKER, SESSION, WATCHLIST, FRAUDSTER ...
+├── Conflict                       conflict_type: ANOTHER_ACTIVE_STREAM, SPEAKER_NOT_SET ...
+├── AtCapacity                     no further call can be admitted now
+├── AudioError
+│   ├── BadAudioParameters         an encoding, rate or channel that is not served
+│   ├── UnreadableRecording        a file that no decoder reads, or one without audio
+│   └── NotEnoughSpeech            needed_s, got_s
+├── StreamError
+│   ├── StreamTokenRejected        wrong, expired, or made for another session
+│   └── AlreadyStreaming           a second connection on a live stream
+├── ModelError
+│   ├── ModelMissing               not installed; says which command installs it
+│   └── ModelInvalid               wrong hash, shape, card or calibration
+├── VaultError
+│   ├── SealBroken                 a sealed value was changed, or sealed under another key
+│   └── KeyUnavailable             the key file is missing, unreadable or too open
+├── StoreError                     the database cannot be opened or is of a later version
+├── SettingsInvalid                a setting is unknown or out of its range
+├── CallFailed                     a client command could not complete its call
+├── ToolMissing                    a program of the operating system is needed; says how to get it
+└── VoicesUnavailable              the demonstration's voices cannot be had; says what to do instead
+```
+"""
+
+
+class VivavoceError(Exception):
+    """Base of everything that vivavoce raises on purpose; its text is fit to be shown."""
+
+
+class RequestRefused(VivavoceError):
+    """The AWS face turns a request away before it is read as an operation's input.
+
+    Attributes:
+        code: AWS's name for the reason, such as `SerializationException`.
+        status: HTTP status of the answer.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class SignatureError(RequestRefused):
+    """A request is unsigned, or its signature is wrong, stale or made for something else."""
+
+
+class InvalidRequest(VivavoceError):
+    """A request member has a value that cannot be served."""
+
+
+class NotFound(VivavoceError):
+    """A named resource does not exist.
+
+    Attributes:
+        resource_type: one of the service description's `ResourceType` values.
+    """
+
+    def __init__(self, resource_type: str) -> None:
+        noun = resource_type.lower().replace("_", " ")
+        super().__init__(f"The requested {noun} does not exist")
+        self.resource_type = resource_type
+
+
+class Conflict(VivavoceError):
+    """A resource is in a state that forbids the operation.
+
+    Attributes:
+        conflict_type: one of the service description's `ConflictType` values.
+    """
+
+    def __init__(self, conflict_type: str, message: str) -> None:
+        super().__init__(message)
+        self.conflict_type = conflict_type
+
+
+class AtCapacity(VivavoceError):
+    """No further call can be admitted now.
+
+    Attributes:
+        limit: calls that may run at the same time.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"All {limit} places for live calls are taken; try again later")
+        self.limit = limit
+
+
+class AudioError(VivavoceError):
+    """Base of what can be wrong with audio."""
+
+
+class BadAudioParameters(AudioError):
+    """An encoding, sampling rate or channel that is not served."""
+
+
+class UnreadableRecording(AudioError):
+    """A file that no decoder reads, or one that holds no audio."""
+
+
+class NotEnoughSpeech(AudioError):
+    """Too little net speech for what was asked.
+
+    Attributes:
+        needed_s: net speech needed, in seconds.
+        got_s: net speech there is, in seconds.
+    """
+
+    def __init__(self, *, needed_s: float, got_s: float) -> None:
+        super().__init__(f"{needed_s:g} s of net speech are needed, {got_s:.1f} s were heard")
+        self.needed_s = needed_s
+        self.got_s = got_s
+
+
+class StreamError(VivavoceError):
+    """Base of what can be wrong with a call's audio stream."""
+
+
+class StreamTokenRejected(StreamError):
+    """A stream token is wrong, expired, or was made for another session."""
+
+
+class AlreadyStreaming(StreamError):
+    """A second connection was tried on a stream that has one."""
+
+
+class ModelError(VivavoceError):
+    """Base of what can be wrong with a model file."""
+
+
+class ModelMissing(ModelError):
+    """A model is not installed; the message says which command installs it."""
+
+
+class ModelInvalid(ModelError):
+    """A model file has the wrong hash, shape, card or calibration."""
+
+
+class VaultError(VivavoceError):
+    """Base of what can be wrong with keys and sealed values."""
+
+
+class SealBroken(VaultError):
+    """A sealed value was changed, or was sealed under another key or for another place."""
+
+
+class KeyUnavailable(VaultError):
+    """A key file is missing, unreadable, or readable by others."""
+
+
+class StoreError(VivavoceError):
+    """The database cannot be opened, or a later version of vivavoce wrote it."""
+
+
+class SettingsInvalid(VivavoceError):
+    """A setting is unknown, or its value is out of its range."""
+
+
+class CallFailed(VivavoceError):
+    """A client command could not complete its call: the server refused, or was not reached."""
+
+
+class ToolMissing(VivavoceError):
+    """A program of the operating system is needed; the message says how to get it."""
+
+
+class VoicesUnavailable(VivavoceError):
+    """The demonstration's voices cannot be had; the message says what to do instead."""

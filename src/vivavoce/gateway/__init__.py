@@ -1,0 +1,1 @@
+"""The glue between sockets and protocols."""

@@ -1,0 +1,244 @@
+"""`/v1/audio/{SessionId}`: a call's audio over a WebSocket, in the native dialect.
+
+Two tasks a connection. The receiver feeds the call's inbox and, while that is full, does not read:
+the peer is slowed by TCP's flow control instead of its audio being dropped or piled up. The sender
+shows the call's latest state; it keeps no queue, so a peer that does not read costs nothing.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.websockets import WebSocket, WebSocketState
+
+from vivavoce.call.inbox import InboxClosed
+from vivavoce.call.runner import LiveCall
+from vivavoce.errors import (
+    AlreadyStreaming,
+    AtCapacity,
+    BadAudioParameters,
+    InvalidRequest,
+    NotFound,
+    StreamTokenRejected,
+    VivavoceError,
+)
+from vivavoce.protocols.events import Audio, Closed, WireEvent
+from vivavoce.protocols.native import CloseCode, NativeStream, read_parameters
+from vivavoce.sessions.desk import SessionDesk
+from vivavoce.sessions.documents import Document, evaluation_document, progress_document
+
+_PROGRESS_S = 1.0
+
+_CLOSE_CODES: tuple[tuple[type[VivavoceError], int, str], ...] = (
+    (StreamTokenRejected, CloseCode.TOKEN_REJECTED, "TokenRejected"),
+    (NotFound, CloseCode.NO_SUCH_SESSION, "NoSuchSession"),
+    (AlreadyStreaming, CloseCode.ALREADY_STREAMING, "AlreadyStreaming"),
+    (AtCapacity, CloseCode.AT_CAPACITY, "AtCapacity"),
+    (BadAudioParameters, CloseCode.BAD_PARAMETERS, "BadAudioParameters"),
+    (InvalidRequest, CloseCode.INVALID_TEXT, "InvalidMessage"),
+)
+_LEFT_ON_PURPOSE = (CloseCode.DONE, CloseCode.GOING_AWAY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the gateway waits.
+
+    Attributes:
+        grace_s: for a lost connection to come back.
+        idle_s: for a connected peer to say anything.
+    """
+
+    grace_s: float
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a connection came to its end.
+
+    Attributes:
+        kind: the call "ended", the peer "left" on purpose, or it was "lost".
+        refusal: what was wrong with what the peer sent, if that ended the call.
+    """
+
+    kind: Literal["ended", "left", "lost"]
+    refusal: VivavoceError | None = None
+
+
+class NativeGateway:
+    """Serves the native dialect's connections."""
+
+    def __init__(self, desk: SessionDesk, patience: Patience) -> None:
+        self._desk = desk
+        self._patience = patience
+
+    async def serve(self, socket: WebSocket) -> None:
+        """One connection, from handshake to close."""
+        await socket.accept()
+        try:
+            stream = NativeStream(read_parameters(socket.query_params))
+            session_id = _session_id(socket.path_params["session_id"])
+            token = socket.query_params.get("token", "")
+            call = await self._desk.open_stream(session_id, token)
+        except VivavoceError as error:
+            await _refuse(socket, error)
+            return
+        await _Connection(socket, stream, call, self._desk, self._patience).run()
+
+
+class _Connection:
+    """One connection on one call."""
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        stream: NativeStream,
+        call: LiveCall,
+        desk: SessionDesk,
+        patience: Patience,
+    ) -> None:
+        self._socket = socket
+        self._stream = stream
+        self._call = call
+        self._desk = desk
+        self._patience = patience
+        self._shown: dict[str, Document] = {}  # what the peer was last told, by type of message
+
+    async def run(self) -> None:
+        """Feed the call until the peer ends it, leaves or is lost, or the call ends elsewhere."""
+        receiving = asyncio.create_task(self._receive())
+        showing = asyncio.create_task(self._show())
+        ending = asyncio.create_task(self._call.wait_ended())
+        tasks = (receiving, showing, ending)
+        try:
+            await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            outcome = receiving.result() if receiving.done() else Outcome(kind="ended")
+        except BaseException:
+            self._call.detach(grace_s=self._patience.grace_s)
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        match outcome.kind:
+            case "lost":
+                self._call.detach(grace_s=self._patience.grace_s)
+            case "left":
+                await self._call.end()
+            case "ended":
+                await self._finish(outcome.refusal)
+
+    async def _receive(self) -> Outcome:
+        """Feed the call with what the peer sends."""
+        while True:
+            try:
+                async with asyncio.timeout(self._patience.idle_s):
+                    message = await self._socket.receive()
+            except TimeoutError:
+                idle = f"Nothing came for {self._patience.idle_s:g} s; the stream has ended"
+                return Outcome(kind="ended", refusal=InvalidRequest(idle))
+            try:
+                if message["type"] == "websocket.disconnect":
+                    return await self._leave(message.get("code", CloseCode.INTERNAL_ERROR))
+                if await self._deliver(self._read(message)):
+                    return Outcome(kind="ended")
+            except InvalidRequest as error:
+                return Outcome(kind="ended", refusal=error)
+            except InboxClosed:
+                # The session was ended from elsewhere, or the server shuts down.
+                return Outcome(kind="ended")
+
+    async def _leave(self, code: int) -> Outcome:
+        if code not in _LEFT_ON_PURPOSE:
+            return Outcome(kind="lost")
+        await self._deliver(self._stream.finish())
+        return Outcome(kind="left")
+
+    def _read(self, message: dict[str, Any]) -> list[WireEvent]:
+        data: bytes | None = message.get("bytes")
+        if data is not None:
+            return self._stream.receive_bytes(data)
+        return self._stream.receive_text(message.get("text") or "")
+
+    async def _deliver(self, events: list[WireEvent]) -> bool:
+        """Pass events on to the call; true if one of them ends it."""
+        for event in events:
+            match event:
+                case Audio(samples=samples):
+                    await self._call.inbox.put(samples)
+                case Closed():
+                    return True
+        return False
+
+    async def _finish(self, refusal: VivavoceError | None) -> None:
+        """End the call, show its final state, and close."""
+        await self._call.end()
+        if self._socket.client_state is not WebSocketState.CONNECTED:
+            return
+        await self._tell(final=True)
+        if refusal is not None:
+            await _refuse(self._socket, refusal)
+        elif self._call.news.failed:
+            await _close(self._socket, CloseCode.INTERNAL_ERROR, "InternalError", "The call failed")
+        else:
+            await self._socket.close(CloseCode.DONE)
+
+    async def _show(self) -> None:
+        """Tell the peer about once a second how far the call is, and what was decided."""
+        while not self._call.news.ended:
+            await self._tell(final=False)
+            await self._call.news.wait(at_most_s=_PROGRESS_S)
+
+    async def _tell(self, *, final: bool) -> None:
+        identity = self._call.identity
+        evaluation, progress = await self._desk.evaluate(identity.domain_id, identity.session_id)
+        session = evaluation.session
+        await self._send({"type": "progress", **progress_document(session, progress)})
+        if session.enrollment_status is not None:
+            await self._send_changed({"type": "enrollment", "status": session.enrollment_status})
+        decided = evaluation_document(evaluation, progress)
+        await self._send_changed({"type": "result", "evaluation": decided}, always=final)
+
+    async def _send_changed(self, message: Document, *, always: bool = False) -> None:
+        """Send a message unless the peer knows it already."""
+        essence = _essence(message)
+        if always or self._shown.get(message["type"]) != essence:
+            self._shown[message["type"]] = essence
+            await self._send(message)
+
+    async def _send(self, message: Document) -> None:
+        await self._socket.send_text(json.dumps(message))
+
+
+def _essence(message: Document) -> Document:
+    """What makes a message worth sending again: for a result, only the decisions themselves."""
+    if message["type"] != "result":
+        return message
+    evaluation = message["evaluation"]
+    return {
+        kind: evaluation.get(kind, {}).get(member)
+        for kind, member in (
+            ("AuthenticationResult", "AuthenticationResultId"),
+            ("FraudDetectionResult", "FraudDetectionResultId"),
+        )
+    }
+
+
+async def _refuse(socket: WebSocket, error: VivavoceError) -> None:
+    code, name = next(
+        ((code, name) for kind, code, name in _CLOSE_CODES if isinstance(error, kind)),
+        (CloseCode.INTERNAL_ERROR, "InternalError"),
+    )
+    await _close(socket, code, name, str(error))
+
+
+async def _close(socket: WebSocket, code: int, name: str, message: str) -> None:
+    await socket.send_text(json.dumps({"type": "error", "code": name, "message": message}))
+    await socket.close(code, reason=name)
+
+
+def _session_id(text: str) -> str:
+    """The id in the path; its `#` may be left out, since URLs must escape it."""
+    return text if text.startswith("id#") else f"id#{text}"

@@ -1,0 +1,107 @@
+"""All engines of one process, behind one face for calls and enrolments."""
+
+import asyncio
+from pathlib import Path
+
+from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples, to_float
+from vivavoce.errors import ModelInvalid, NotEnoughSpeech
+from vivavoce.models.batch import MicroBatcher
+from vivavoce.models.card import Model, load_model
+from vivavoce.models.registry import find
+from vivavoce.models.speaker import SpeakerEncoder
+from vivavoce.models.spoof import SpoofDetector
+from vivavoce.models.vad import SpeechDetector
+from vivavoce.scoring.calibration import Calibration
+from vivavoce.scoring.judge import Judge
+
+
+class Models:
+    """The models of one installation, loaded and checked.
+
+    Attributes:
+        encoder: from speech to a voice.
+        spoof: from speech to evidence of a machine.
+        judge: what the scores of both mean.
+    """
+
+    def __init__(self, speaker: Model, spoof: Model) -> None:
+        self.encoder = SpeakerEncoder(speaker)
+        self.spoof = SpoofDetector(spoof)
+        self.judge = Judge(speaker=_calibration(speaker), spoof=_calibration(spoof))
+
+    @property
+    def model(self) -> str:
+        """Name and version of the encoder; vectors of different ones do not compare."""
+        return f"{self.encoder.name}@{self.encoder.version}"
+
+    @staticmethod
+    def new_detector() -> SpeechDetector:
+        """A voice activity detector for one call."""
+        return SpeechDetector()
+
+    def embed(self, speech: Samples) -> Floats:
+        """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""
+        return self.encoder.embed(to_float(speech), CALL_RATE_HZ)
+
+    def spoof_raw(self, speech: Samples) -> float | None:
+        """Raw spoof score of net speech, shape (n,) at the call rate; None if it is too short."""
+        try:
+            return self.spoof.judge(to_float(speech))
+        except NotEnoughSpeech:
+            return None
+
+
+class Engines:
+    """The models, shared by all calls: windows of many calls are run together."""
+
+    def __init__(
+        self,
+        models: Models,
+        *,
+        max_batch: int,
+        max_wait_ms: float,
+        threads: int,
+    ) -> None:
+        self._models = models
+        self._voices = MicroBatcher(
+            models.encoder.encode, max_batch=max_batch, max_wait_ms=max_wait_ms, threads=threads
+        )
+
+    @property
+    def model(self) -> str:
+        """Name and version of the encoder; vectors of different ones do not compare."""
+        return self._models.model
+
+    async def embed(self, speech: Samples) -> Floats:
+        """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""
+        encoder = self._models.encoder
+        windows = await asyncio.to_thread(encoder.prepare, to_float(speech), CALL_RATE_HZ)
+        return encoder.pool(await self._voices.run(windows))
+
+    async def judge(self, speech: Samples) -> tuple[Floats, float | None]:
+        """The voice of net speech, and its raw spoof score; None if it is too short for one."""
+        vector = await self.embed(speech)
+        return vector, await asyncio.to_thread(self._models.spoof_raw, speech)
+
+    async def aclose(self) -> None:
+        """Finish what runs."""
+        await self._voices.aclose()
+
+
+def load_models(models_dir: Path, *, speaker: str, spoof: str) -> Models:
+    """Load the models by name; whatever is wrong with them shows here and not in a call.
+
+    Raises:
+        ModelMissing: one is not installed; says how to install it.
+        ModelInvalid: one has the wrong hash, shape, card or calibration.
+    """
+    return Models(load_model(find(models_dir, speaker)), load_model(find(models_dir, spoof)))
+
+
+def _calibration(model: Model) -> Calibration:
+    if model.calibration is None:
+        raise ModelInvalid(
+            f"{model.card.name} has no calibration, so its scores mean nothing; put a file"
+            f" {model.card.name}.calibration.json beside it"
+        )
+    return model.calibration

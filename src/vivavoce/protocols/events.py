@@ -1,0 +1,22 @@
+"""What every dialect's wire turns into."""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from vivavoce.audio.arrays import Samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audio:
+    """The caller's next samples, shape (n,) at the call rate."""
+
+    samples: Samples = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """The peer says that the call is over and waits for the final result."""
+
+
+WireEvent: TypeAlias = Audio | Closed
+"""What a dialect gives; pauses and gaps come with the dialects that have them."""

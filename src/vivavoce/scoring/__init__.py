@@ -1,0 +1,1 @@
+"""Pure arithmetic on scores: calibration, scales, decisions, error rates."""

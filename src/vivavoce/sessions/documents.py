@@ -1,0 +1,166 @@
+"""Sessions and evaluations as the documents that leave the house.
+
+The API's responses and the WebSocket's messages show the same things under the same names; they are
+AWS's names, so they are spelled here as they are there. Absent members are left out. Instants are
+seconds since the epoch with milliseconds (voice-id.md section 2.3).
+"""
+
+from typing import Any
+
+from vivavoce.audio.arrays import CALL_RATE_HZ
+from vivavoce.call.machine import Progress
+from vivavoce.sessions.evaluation import (
+    FRAUD_MINIMUM_S,
+    AuthenticationOutcome,
+    Evaluation,
+    FraudOutcomeGiven,
+)
+from vivavoce.store.records import Session
+
+ENROLLMENT_MINIMUM_S = 30
+
+Document = dict[str, Any]
+
+
+def seconds(instant_ms: int | None) -> float | None:
+    """An instant as the wire has it."""
+    return None if instant_ms is None else instant_ms / 1000
+
+
+def progress_document(session: Session, progress: Progress | None) -> Document:
+    """`AudioProgress`: from the live call, or after its end from what the session kept of it."""
+    if progress is None:
+        received_s, net_s = session.received_s, session.net_speech_s
+        lost_s, quality = session.lost_s, session.quality
+    else:
+        received_s = progress.received_samples / CALL_RATE_HZ
+        net_s = progress.net_speech_samples / CALL_RATE_HZ
+        lost_s = progress.lost_samples / CALL_RATE_HZ
+        quality = progress.quality
+    # What earlier streams gave towards an enrolment counts with what the live one gives.
+    enrolled_s = session.speech_s + (0.0 if progress is None else net_s)
+    return {
+        "ReceivedSeconds": round(received_s, 3),
+        "NetSpeechSeconds": round(net_s, 3),
+        "AuthenticationSpeechSecondsNeeded": _missing(session.authentication_minimum_s, net_s),
+        "FraudSpeechSecondsNeeded": _missing(FRAUD_MINIMUM_S, net_s),
+        "EnrollmentSpeechSecondsNeeded": _missing(ENROLLMENT_MINIMUM_S, enrolled_s),
+        "LostSeconds": round(lost_s, 3),
+        "Quality": quality,
+    }
+
+
+def session_document(session: Session, progress: Progress | None) -> Document:
+    """`Session`."""
+    document = {
+        "SessionId": session.session_id,
+        "SessionName": session.name,
+        "DomainId": session.domain_id,
+        "StreamingStatus": session.streaming_status,
+        "CustomerSpeakerId": session.customer_id,
+        "GeneratedSpeakerId": session.speaker_id,
+        "AuthenticationConfiguration": {"AcceptanceThreshold": session.acceptance_threshold}
+        if session.authentication_enabled
+        else None,
+        "FraudDetectionConfiguration": {
+            "RiskThreshold": session.risk_threshold,
+            "WatchlistId": session.watchlist_id,
+        }
+        if session.fraud_detection_enabled
+        else None,
+        "StreamingConfiguration": {
+            "AuthenticationMinimumSpeechInSeconds": session.authentication_minimum_s
+        },
+        "EnrollmentRequestDetails": None
+        if session.enrollment_status is None
+        else _present({"Status": session.enrollment_status, "Message": session.enrollment_message}),
+        "AudioProgress": progress_document(session, progress),
+        "CreatedAt": seconds(session.created_ms),
+        "UpdatedAt": seconds(session.updated_ms),
+        "EndedAt": seconds(session.ended_ms),
+    }
+    return _present(document)
+
+
+def session_summary(session: Session) -> Document:
+    """`SessionSummary`."""
+    return _present(
+        {
+            "SessionId": session.session_id,
+            "SessionName": session.name,
+            "DomainId": session.domain_id,
+            "StreamingStatus": session.streaming_status,
+            "GeneratedSpeakerId": session.speaker_id,
+            "CreatedAt": seconds(session.created_ms),
+            "UpdatedAt": seconds(session.updated_ms),
+            "EndedAt": seconds(session.ended_ms),
+        }
+    )
+
+
+def evaluation_document(evaluation: Evaluation, progress: Progress | None) -> Document:
+    """`EvaluateSessionResponse`."""
+    session = evaluation.session
+    return _present(
+        {
+            "DomainId": session.domain_id,
+            "SessionId": session.session_id,
+            "SessionName": session.name,
+            "StreamingStatus": session.streaming_status,
+            "AuthenticationResult": evaluation.authentication
+            and _authentication(evaluation.authentication, session),
+            "FraudDetectionResult": evaluation.fraud and _fraud(evaluation.fraud),
+            "AudioProgress": progress_document(session, progress),
+        }
+    )
+
+
+def _authentication(outcome: AuthenticationOutcome, session: Session) -> Document:
+    return _present(
+        {
+            "AuthenticationResultId": outcome.result_id,
+            "Decision": outcome.decision,
+            "Score": outcome.score,
+            "Configuration": {"AcceptanceThreshold": outcome.acceptance_threshold},
+            "CustomerSpeakerId": session.customer_id,
+            "GeneratedSpeakerId": outcome.speaker_id,
+            "AudioAggregationStartedAt": seconds(outcome.started_ms),
+            "AudioAggregationEndedAt": seconds(outcome.ended_ms),
+        }
+    )
+
+
+def _fraud(outcome: FraudOutcomeGiven) -> Document:
+    judged = outcome.known_fraudster_risk is not None
+    return _present(
+        {
+            "FraudDetectionResultId": outcome.result_id,
+            "Decision": outcome.decision,
+            "Reasons": list(outcome.reasons) or None,
+            "Configuration": {
+                "RiskThreshold": outcome.risk_threshold,
+                "WatchlistId": outcome.watchlist_id,
+            },
+            "RiskDetails": {
+                "KnownFraudsterRisk": _present(
+                    {
+                        "RiskScore": outcome.known_fraudster_risk,
+                        "GeneratedFraudsterId": outcome.fraudster_id,
+                    }
+                ),
+                "VoiceSpoofingRisk": {"RiskScore": outcome.spoofing_risk},
+            }
+            if judged
+            else None,
+            "AudioAggregationStartedAt": seconds(outcome.started_ms),
+            "AudioAggregationEndedAt": seconds(outcome.ended_ms),
+        }
+    )
+
+
+def _present(document: Document) -> Document:
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _missing(needed_s: float, there_is_s: float) -> float:
+    return round(max(0.0, needed_s - there_is_s), 3)

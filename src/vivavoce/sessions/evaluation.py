@@ -1,0 +1,269 @@
+"""Decisions on a session, given out so that the same question gets the same answer.
+
+A decision rests on its *basis*: the evidence, the speaker's state, the thresholds. As long as the
+basis stays the same, the decision that was given out is given out again, with the same id; a new
+threshold re-decides the same evidence, a new speaker re-scores it, each under a new id.
+
+Source: voice-id.md section 8.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vivavoce.ids import unique_id
+from vivavoce.scoring.decide import (
+    authentication_decision,
+    fraud_outcome,
+    speaker_decision,
+)
+from vivavoce.scoring.judge import Judge
+from vivavoce.store.records import Evidence, Result, ResultKind, Session, Speaker, Voiceprint
+from vivavoce.store.store import Transaction
+
+FRAUD_MINIMUM_S = 10
+"""Net speech for a fraud decision. Source: voice-id.md section 8.3 (a choice there)."""
+
+_HOUR_MS = 3_600_000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticationOutcome:
+    """The answer to: is the caller who they claim to be? Times in ms since the epoch."""
+
+    result_id: str
+    decision: str
+    acceptance_threshold: int
+    score: int | None = None
+    speaker_id: str | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FraudOutcomeGiven:
+    """The answer to: is the caller a fraud? Times in ms since the epoch."""
+
+    result_id: str
+    decision: str
+    risk_threshold: int
+    watchlist_id: str
+    reasons: tuple[str, ...] = ()
+    known_fraudster_risk: int | None = None
+    fraudster_id: str | None = None
+    spoofing_risk: int | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Everything there is to say about a session."""
+
+    session: Session
+    authentication: AuthenticationOutcome | None
+    fraud: FraudOutcomeGiven | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An evaluation, with those of its results that nobody was given yet."""
+
+    evaluation: Evaluation
+    new_results: tuple[Result, ...]
+
+
+def draft_evaluation(
+    tx: Transaction, session: Session, judge: Judge, *, model: str, now_ms: int
+) -> Draft:
+    """Evaluate a session on what the store holds of it; writes nothing.
+
+    Args:
+        tx: a transaction; may be one that only reads.
+        session: the session, read in this transaction.
+        judge: what scores mean.
+        model: name and version of the encoder in use; vectors of others do not compare.
+        now_ms: the time.
+    """
+    desk = _Drafting(tx=tx, session=session, judge=judge, model=model, now_ms=now_ms)
+    if session.streaming_status == "PENDING_CONFIGURATION":
+        return Draft(
+            evaluation=Evaluation(session=session, authentication=None, fraud=None), new_results=()
+        )
+    evidence = tx.evidence.find(session)
+    new: list[Result] = []
+    authentication = desk.authentication(evidence, new) if session.authentication_enabled else None
+    fraud = desk.fraud(evidence, new) if session.fraud_detection_enabled else None
+    return Draft(
+        evaluation=Evaluation(session=session, authentication=authentication, fraud=fraud),
+        new_results=tuple(new),
+    )
+
+
+def give_out(tx: Transaction, draft: Draft, *, now_ms: int) -> None:
+    """Note a draft's new results as given out, and that an accepted speaker was here."""
+    for result in draft.new_results:
+        tx.results.put(result)
+    outcome = draft.evaluation.authentication
+    fresh = any(result.kind == "authentication" for result in draft.new_results)
+    if fresh and outcome and outcome.decision == "ACCEPT" and outcome.speaker_id:
+        tx.speakers.touch(outcome.speaker_id, now_ms=hour_of(now_ms))
+
+
+def hour_of(instant_ms: int) -> int:
+    """The full hour; `LastAccessedAt` is no more exact than that (voice-id.md section 6.6)."""
+    return instant_ms - instant_ms % _HOUR_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drafting:
+    tx: Transaction
+    session: Session
+    judge: Judge
+    model: str
+    now_ms: int
+
+    def authentication(self, evidence: Evidence | None, new: list[Result]) -> AuthenticationOutcome:
+        session = self.session
+        speaker = self._speaker()
+        voiceprint = self._voiceprint(speaker)
+        status = None if speaker is None else speaker.status
+        if status == "ENROLLED" and voiceprint is None:
+            status = "PENDING"
+        decided = speaker_decision(claimed=session.customer_id is not None, status=status)
+        enough = evidence is not None and evidence.net_speech_s >= session.authentication_minimum_s
+        if decided is None and not enough:
+            decided = "NOT_ENOUGH_SPEECH"
+        basis = _fingerprint(
+            session.stream_number,
+            session.acceptance_threshold,
+            session.speaker_id,
+            # What was decided without the evidence does not change with it.
+            decided or [evidence.number if evidence else 0, self.model],
+            voiceprint.created_ms if voiceprint and decided is None else None,
+        )
+        if (given := self._given("authentication", basis)) is not None:
+            return AuthenticationOutcome(**given)
+        outcome = AuthenticationOutcome(
+            result_id=unique_id(),
+            decision=decided or "",
+            acceptance_threshold=session.acceptance_threshold,
+            speaker_id=session.speaker_id,
+        )
+        if decided is None and evidence is not None and voiceprint is not None:
+            match = self.judge.compare(
+                evidence.vector, voiceprint.vector, seconds=evidence.net_speech_s
+            )
+            outcome = replace(
+                outcome,
+                decision=authentication_decision(
+                    match.score, threshold=session.acceptance_threshold
+                ),
+                score=match.score,
+                started_ms=evidence.started_ms,
+                ended_ms=evidence.ended_ms,
+            )
+        new.append(self._result("authentication", outcome.result_id, basis, _plain(outcome)))
+        return outcome
+
+    def fraud(self, evidence: Evidence | None, new: list[Result]) -> FraudOutcomeGiven:
+        session = self.session
+        enough = evidence is not None and evidence.net_speech_s >= FRAUD_MINIMUM_S
+        basis = _fingerprint(
+            session.stream_number,
+            session.risk_threshold,
+            session.watchlist_id,
+            [evidence.number, self.model] if enough and evidence else None,
+        )
+        if (given := self._given("fraud", basis)) is not None:
+            return replace(FraudOutcomeGiven(**given), reasons=tuple(given["reasons"]))
+        outcome = FraudOutcomeGiven(
+            result_id=unique_id(),
+            decision="NOT_ENOUGH_SPEECH",
+            risk_threshold=session.risk_threshold,
+            watchlist_id=session.watchlist_id,
+        )
+        if enough and evidence is not None:
+            outcome = self._judge_fraud(evidence, outcome)
+        new.append(self._result("fraud", outcome.result_id, basis, _plain(outcome)))
+        return outcome
+
+    def _judge_fraud(self, evidence: Evidence, outcome: FraudOutcomeGiven) -> FraudOutcomeGiven:
+        session = self.session
+        wanted = [
+            voiceprint
+            for voiceprint in self.tx.voiceprints.of_watchlist(
+                session.domain_id, session.watchlist_id
+            )
+            if self._comparable(voiceprint)
+        ]
+        closest = self.judge.search(
+            evidence.vector,
+            [voiceprint.vector for voiceprint in wanted],
+            seconds=evidence.net_speech_s,
+        )
+        spoofing = self.judge.spoof_risk(evidence.spoof_raw, seconds=evidence.net_speech_s)
+        decided = fraud_outcome(
+            known_fraudster=closest.risk, spoofing=spoofing, threshold=session.risk_threshold
+        )
+        return replace(
+            outcome,
+            decision=decided.decision,
+            reasons=decided.reasons,
+            known_fraudster_risk=closest.risk,
+            fraudster_id=None if closest.index is None else wanted[closest.index].owner_id,
+            spoofing_risk=spoofing,
+            started_ms=evidence.started_ms,
+            ended_ms=evidence.ended_ms,
+        )
+
+    def _speaker(self) -> Speaker | None:
+        if self.session.speaker_id is None:
+            return None
+        return self.tx.speakers.find(self.session.domain_id, self.session.speaker_id)
+
+    def _voiceprint(self, speaker: Speaker | None) -> Voiceprint | None:
+        if speaker is None:
+            return None
+        voiceprint = self.tx.voiceprints.find(speaker.domain_id, speaker.speaker_id)
+        return voiceprint if voiceprint is not None and self._comparable(voiceprint) else None
+
+    def _comparable(self, voiceprint: Voiceprint) -> bool:
+        if voiceprint.model == self.model:
+            return True
+        _log.warning(
+            "a voiceprint was made by %s, the encoder in use is %s: it cannot be compared",
+            voiceprint.model,
+            self.model,
+        )
+        return False
+
+    def _given(self, kind: ResultKind, basis: bytes) -> dict[str, Any] | None:
+        result = self.tx.results.find(self.session.session_id, kind)
+        if result is None or result.basis != basis:
+            return None
+        return json.loads(result.body)
+
+    def _result(
+        self, kind: ResultKind, result_id: str, basis: bytes, body: dict[str, Any]
+    ) -> Result:
+        return Result(
+            session_id=self.session.session_id,
+            kind=kind,
+            result_id=result_id,
+            basis=basis,
+            body=json.dumps(body),
+            created_ms=self.now_ms,
+        )
+
+
+def _plain(outcome: AuthenticationOutcome | FraudOutcomeGiven) -> dict[str, Any]:
+    return {name: getattr(outcome, name) for name in outcome.__slots__}
+
+
+def _fingerprint(*facts: object) -> bytes:
+    return hashlib.sha256(json.dumps(facts).encode()).digest()

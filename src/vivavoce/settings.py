@@ -1,0 +1,113 @@
+"""All settings: from the command line, `VIVAVOCE_*` variables, and `vivavoce.toml`, in that order."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from vivavoce.errors import SettingsInvalid
+
+SETTINGS_FILE = "vivavoce.toml"
+
+
+class Settings(BaseSettings):
+    """What can be set; each with its unit and default."""
+
+    model_config = SettingsConfigDict(env_prefix="VIVAVOCE_", extra="forbid", frozen=True)
+
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port; 0 takes a free one")] = 8470
+    data_dir: Annotated[Path, Field(description="folder for database, keys, credentials")] = Path(
+        "vivavoce-data"
+    )
+    models_dir: Annotated[
+        Path | None, Field(description="folder for pulled models; default: the user's cache")
+    ] = None
+    auth: Annotated[
+        Literal["sigv4", "none"],
+        Field(description="'none' accepts unsigned requests, on a loopback address only"),
+    ] = "sigv4"
+    account_id: Annotated[
+        str, Field(pattern=r"^[0-9]{12}$", description="account in ARNs, 12 digits")
+    ] = "000000000000"
+    public_url: Annotated[
+        str | None,
+        Field(description="base of StreamUrl, such as wss://voice.example; default: from Host"),
+    ] = None
+    speaker_model: Annotated[str, Field(description="name of the speaker encoder")] = "ge2e"
+    spoof_model: Annotated[str, Field(description="name of the spoof detector")] = "spoof-v1"
+    max_calls: Annotated[int, Field(ge=1, description="live calls at a time")] = 50
+    threads: Annotated[int, Field(ge=1, description="threads for voice activity and engines")] = 2
+    inbox_s: Annotated[
+        float, Field(gt=0, le=600, description="audio that may wait in a call, seconds")
+    ] = 30.0
+    grace_s: Annotated[
+        float, Field(ge=0, description="time to reconnect a lost stream, seconds")
+    ] = 10.0
+    idle_s: Annotated[
+        float, Field(gt=0, description="silence of a connected peer that ends a call, seconds")
+    ] = 60.0
+    token_lifetime_s: Annotated[
+        float, Field(gt=0, description="time in which a StreamUrl must be opened, seconds")
+    ] = 900.0
+    speech_retention_s: Annotated[
+        float, Field(gt=0, description="how long a session's speech is kept, seconds")
+    ] = 86400.0
+    max_batch: Annotated[int, Field(ge=1, description="encoder windows run together")] = 16
+    max_wait_ms: Annotated[
+        float, Field(ge=0, description="wait for windows of other calls, milliseconds")
+    ] = 5.0
+    drain_s: Annotated[
+        float, Field(ge=0, description="time to finish calls at shutdown, seconds")
+    ] = 20.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="least level logged")
+    ] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment over file; no `.env`, no secrets folder."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def read_settings(overrides: Mapping[str, Any]) -> Settings:
+    """The settings in force: `overrides` over environment over `vivavoce.toml` over defaults.
+
+    Args:
+        overrides: values by name, as from the command line; None stands for absent.
+
+    Raises:
+        SettingsInvalid: a name is unknown or a value is out of its range.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    folder = given.get("data_dir") or os.environ.get("VIVAVOCE_DATA_DIR")
+    file = Path(folder or Settings.model_fields["data_dir"].default) / SETTINGS_FILE
+
+    class Located(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return Located(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsInvalid(f"setting {name}: {first['msg']}") from error
+    except TOMLDecodeError as error:
+        raise SettingsInvalid(f"{file} is not valid TOML: {error}") from error

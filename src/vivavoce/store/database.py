@@ -1,0 +1,69 @@
+"""Opening the database: the engine, its pragmas, its migrations."""
+
+from pathlib import Path
+from sqlite3 import Connection as SQLiteConnection
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from vivavoce.errors import StoreError
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def open_database(url: str) -> Engine:
+    """Open a database and bring it to this version's shape.
+
+    Args:
+        url: an SQLAlchemy URL, such as `sqlite:////var/lib/vivavoce/vivavoce.db`.
+
+    Raises:
+        StoreError: it cannot be opened, is not ours, or a later version wrote it.
+    """
+    where = make_url(url).render_as_string(hide_password=True)
+    try:
+        engine = create_engine(url)
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
+        with engine.begin() as connection:
+            _migrate(connection)
+    except CommandError as error:
+        raise StoreError(
+            f"{where} was written by a later version of vivavoce; install that version"
+        ) from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"{where} cannot be opened: {error.args[0]}") from error
+    return engine
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _configure(connection: SQLiteConnection, _: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        # sqlite3's own implicit transactions begin too late for a read that leads to a write.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",  # what was acknowledged survives a power cut
+            "foreign_keys = ON",
+            "secure_delete = ON",  # a deleted voiceprint is overwritten, not unlinked
+            "busy_timeout = 5000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        reading = connection.get_execution_options().get("vivavoce_reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    # A database of a later version names a revision that this version's scripts do not hold.
+    ScriptDirectory.from_config(config)
+    command.upgrade(config, "head")

@@ -1,0 +1,149 @@
+"""What the store gives and takes: plain values, opened; sealing happens inside the store."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vivavoce.audio.arrays import Floats
+
+DomainStatus = Literal["ACTIVE", "PENDING", "SUSPENDED"]
+SpeakerStatus = Literal["ENROLLED", "EXPIRED", "OPTED_OUT", "PENDING"]
+StreamingStatus = Literal["PENDING_CONFIGURATION", "ONGOING", "ENDED"]
+EnrollmentStatus = Literal["NOT_ENOUGH_SPEECH", "IN_PROGRESS", "COMPLETED", "FAILED"]
+ResultKind = Literal["authentication", "fraud"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A domain: the walls between one customer's speakers and another's."""
+
+    domain_id: str
+    arn: str
+    name: str = field(repr=False)
+    description: str | None = field(repr=False)
+    kms_key_id: str
+    status: DomainStatus
+    default_watchlist_id: str
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """A caller that the domain knows by id; enrolled or not."""
+
+    speaker_id: str
+    domain_id: str
+    customer_id: str = field(repr=False)
+    status: SpeakerStatus
+    created_ms: int
+    updated_ms: int
+    last_accessed_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fraudster:
+    """A voice on one or more watchlists."""
+
+    fraudster_id: str
+    domain_id: str
+    watchlist_ids: tuple[str, ...]
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voiceprint:
+    """A voice as a vector.
+
+    Attributes:
+        owner_id: the speaker or fraudster.
+        model: name and version of the encoder; vectors of different models do not compare.
+        vector: shape (dimension,), unit length.
+    """
+
+    owner_id: str
+    domain_id: str
+    model: str
+    vector: Floats = field(repr=False)
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session: the AWS face of one call, or of several streams of one call.
+
+    Attributes:
+        name: the client's name, in Connect the contact id.
+        speaker_id: generated id of the claimed speaker, or None.
+        customer_id: the claimed speaker's id as the client gave it.
+        stream_number: 1 for the first stream, one more at each restart.
+        stream_expires_ms: until when the stream may be opened by its URL.
+        speech_s: net speech in seconds that is kept for an enrolment in this session.
+    """
+
+    session_id: str
+    domain_id: str
+    name: str
+    speaker_id: str | None
+    customer_id: str | None = field(repr=False)
+    authentication_enabled: bool
+    fraud_detection_enabled: bool
+    acceptance_threshold: int
+    risk_threshold: int
+    watchlist_id: str
+    authentication_minimum_s: int
+    stream_number: int
+    streaming_status: StreamingStatus
+    stream_expires_ms: int
+    stream_started_ms: int | None
+    ended_ms: int | None
+    received_s: float
+    net_speech_s: float
+    lost_s: float
+    quality: str
+    enrollment_status: EnrollmentStatus | None
+    enrollment_message: str | None
+    speech_s: float
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a stream has shown so far, ready to be decided on.
+
+    Attributes:
+        number: counts up within a stream.
+        net_speech_s: net speech the evidence rests on, in seconds.
+        started_ms: when its first speech was said.
+        ended_ms: when its last speech was said.
+        model: name and version of the encoder.
+        vector: the caller's voice, shape (dimension,), unit length.
+        spoof_raw: the spoof detector's raw score; None where it could not judge.
+    """
+
+    session_id: str
+    stream_number: int
+    number: int
+    net_speech_s: float
+    started_ms: int
+    ended_ms: int
+    model: str
+    vector: Floats = field(repr=False)
+    spoof_raw: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A decision that was given out, kept so that the same question gets the same answer.
+
+    Attributes:
+        basis: fingerprint of everything the decision rests on.
+        body: the decision as JSON, without anything personal.
+    """
+
+    session_id: str
+    kind: ResultKind
+    result_id: str
+    basis: bytes
+    body: str
+    created_ms: int

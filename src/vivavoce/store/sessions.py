@@ -1,0 +1,291 @@
+"""Rows of sessions, their evidence and the decisions given out on it."""
+
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from vivavoce.audio.arrays import Samples
+from vivavoce.errors import NotFound
+from vivavoce.ids import is_generated
+from vivavoce.store import tables
+from vivavoce.store.records import Evidence, Result, ResultKind, Session, StreamingStatus
+from vivavoce.store.sealing import DomainSealer, Keys, domain_sealer
+
+
+class Sessions:
+    """The sessions, within one transaction."""
+
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self._connection = connection
+        self._keys = keys
+
+    def add(self, session: Session) -> None:
+        """Add a session."""
+        self._connection.execute(insert(tables.sessions).values(self._seal(session)))
+
+    def find(self, domain_id: str, name_or_id: str) -> Session | None:
+        """One session by id or name, or None."""
+        sessions = tables.sessions
+        named = (
+            sessions.c.session_id == name_or_id
+            if is_generated(name_or_id)
+            else sessions.c.name == name_or_id
+        )
+        sealer = self._sealer(domain_id)
+        query = select(*_WITHOUT_SPEECH).where(sessions.c.domain_id == domain_id, named)
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else _open(row, sealer)
+
+    def get(self, domain_id: str, name_or_id: str) -> Session:
+        """One session by id or name.
+
+        Raises:
+            NotFound: there is none (or no such domain).
+        """
+        session = self.find(domain_id, name_or_id)
+        if session is None:
+            raise NotFound("SESSION")
+        return session
+
+    def get_by_id(self, session_id: str) -> Session:
+        """One session by its id alone, whatever its domain.
+
+        Raises:
+            NotFound: there is none.
+        """
+        query = select(tables.sessions.c.domain_id).where(
+            tables.sessions.c.session_id == session_id
+        )
+        domain_id = self._connection.execute(query).scalar_one_or_none()
+        if domain_id is None:
+            raise NotFound("SESSION")
+        return self.get(domain_id, session_id)
+
+    def page(
+        self, domain_id: str, *, status: StreamingStatus | None, after: int, size: int
+    ) -> list[tuple[int, Session]]:
+        """Up to `size` sessions whose sequence number is above `after`, each with its own."""
+        sessions = tables.sessions
+        query = (
+            select(*_WITHOUT_SPEECH)
+            .where(sessions.c.domain_id == domain_id, sessions.c.sequence > after)
+            .order_by(sessions.c.sequence)
+            .limit(size)
+        )
+        if status is not None:
+            query = query.where(sessions.c.streaming_status == status)
+        sealer = self._sealer(domain_id)
+        return [(row.sequence, _open(row, sealer)) for row in self._connection.execute(query)]
+
+    def update(self, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - of many types
+        """Change a session; gives it as it is now.
+
+        The caller read `session` in this same transaction, so nothing is overwritten unseen.
+        """
+        changed = replace(session, **changes)
+        values = self._seal(changed)
+        named = {"sealed_customer_id" if name == "customer_id" else name for name in changes}
+        self._connection.execute(
+            update(tables.sessions)
+            .where(tables.sessions.c.session_id == session.session_id)
+            .values({name: values[name] for name in named})
+        )
+        return changed
+
+    def end_interrupted(self, *, now_ms: int) -> int:
+        """End the streams that were running when the process died; gives how many."""
+        sessions = tables.sessions
+        done = self._connection.execute(
+            update(sessions)
+            .where(sessions.c.streaming_status == "ONGOING")
+            .values(streaming_status="ENDED", ended_ms=now_ms, updated_ms=now_ms)
+        )
+        return done.rowcount
+
+    def awaiting_enrollment(self) -> list[Session]:
+        """The sessions whose enrolment had begun, of all domains."""
+        query = select(*_WITHOUT_SPEECH).where(tables.sessions.c.enrollment_status == "IN_PROGRESS")
+        return [_open(row, self._sealer(row.domain_id)) for row in self._connection.execute(query)]
+
+    def put_speech(self, session: Session, speech: Samples, *, seconds: float) -> Session:
+        """Keep net speech for an enrolment or a registration from this session."""
+        sealer = self._sealer(session.domain_id)
+        self._connection.execute(
+            update(tables.sessions)
+            .where(tables.sessions.c.session_id == session.session_id)
+            .values(sealed_speech=sealer.seal_speech(speech, _speech_place(session.session_id)))
+        )
+        return self.update(session, speech_s=seconds)
+
+    def speech(self, session: Session) -> Samples | None:
+        """The net speech that is kept, shape (n,), or None."""
+        query = select(tables.sessions.c.sealed_speech).where(
+            tables.sessions.c.session_id == session.session_id
+        )
+        sealed = self._connection.execute(query).scalar_one_or_none()
+        if sealed is None:
+            return None
+        return self._sealer(session.domain_id).open_speech(
+            sealed, _speech_place(session.session_id)
+        )
+
+    def forget_speech_of(self, speaker_id: str) -> None:
+        """Drop the speech and evidence kept in every session of a speaker."""
+        sessions, evidence = tables.sessions, tables.evidence
+        of_speaker = sessions.c.speaker_id == speaker_id
+        self._connection.execute(
+            update(sessions).where(of_speaker).values(sealed_speech=None, speech_s=0.0)
+        )
+        self._connection.execute(
+            delete(evidence).where(
+                evidence.c.session_id.in_(select(sessions.c.session_id).where(of_speaker))
+            )
+        )
+
+    def forget_speech_before(self, instant_ms: int) -> int:
+        """Drop the speech of sessions that ended before an instant; gives of how many."""
+        sessions = tables.sessions
+        done = self._connection.execute(
+            update(sessions)
+            .where(
+                sessions.c.streaming_status == "ENDED",
+                sessions.c.updated_ms < instant_ms,
+                sessions.c.sealed_speech.is_not(None),
+            )
+            .values(sealed_speech=None, speech_s=0.0)
+        )
+        return done.rowcount
+
+    def _seal(self, session: Session) -> dict[str, Any]:
+        values = asdict(session)
+        customer_id = values.pop("customer_id")
+        values["sealed_customer_id"] = (
+            None
+            if customer_id is None
+            else self._sealer(session.domain_id).seal_text(
+                customer_id, _customer_id_place(session.session_id)
+            )
+        )
+        return values
+
+    def _sealer(self, domain_id: str) -> DomainSealer:
+        return domain_sealer(self._connection, self._keys, domain_id)
+
+
+class EvidenceRows:
+    """The latest evidence of each session, within one transaction."""
+
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self._connection = connection
+        self._keys = keys
+
+    def put(self, evidence: Evidence, *, domain_id: str) -> None:
+        """Store evidence in place of what the session had."""
+        self.remove(evidence.session_id)
+        sealer = domain_sealer(self._connection, self._keys, domain_id)
+        self._connection.execute(
+            insert(tables.evidence).values(
+                session_id=evidence.session_id,
+                stream_number=evidence.stream_number,
+                number=evidence.number,
+                net_speech_s=evidence.net_speech_s,
+                started_ms=evidence.started_ms,
+                ended_ms=evidence.ended_ms,
+                model=evidence.model,
+                sealed_vector=sealer.seal_vector(
+                    evidence.vector, _vector_place(evidence.session_id)
+                ),
+                spoof_raw=evidence.spoof_raw,
+            )
+        )
+
+    def find(self, session: Session) -> Evidence | None:
+        """The evidence of the session's current stream, or None."""
+        query = select(tables.evidence).where(
+            tables.evidence.c.session_id == session.session_id,
+            tables.evidence.c.stream_number == session.stream_number,
+        )
+        row = self._connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        sealer = domain_sealer(self._connection, self._keys, session.domain_id)
+        return Evidence(
+            session_id=row.session_id,
+            stream_number=row.stream_number,
+            number=row.number,
+            net_speech_s=row.net_speech_s,
+            started_ms=row.started_ms,
+            ended_ms=row.ended_ms,
+            model=row.model,
+            vector=sealer.open_vector(row.sealed_vector, _vector_place(row.session_id)),
+            spoof_raw=row.spoof_raw,
+        )
+
+    def remove(self, session_id: str) -> None:
+        """Delete a session's evidence, if there is any."""
+        self._connection.execute(
+            delete(tables.evidence).where(tables.evidence.c.session_id == session_id)
+        )
+
+
+class Results:
+    """The decisions last given out for each session, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, session_id: str, kind: ResultKind) -> Result | None:
+        """The decision last given out, or None."""
+        results = tables.results
+        query = select(results).where(results.c.session_id == session_id, results.c.kind == kind)
+        row = self._connection.execute(query).one_or_none()
+        return (
+            None
+            if row is None
+            else Result(
+                session_id=row.session_id,
+                kind=row.kind,
+                result_id=row.result_id,
+                basis=row.basis,
+                body=row.body,
+                created_ms=row.created_ms,
+            )
+        )
+
+    def put(self, result: Result) -> None:
+        """Store a decision in place of the one before."""
+        results = tables.results
+        self._connection.execute(
+            delete(results).where(
+                results.c.session_id == result.session_id, results.c.kind == result.kind
+            )
+        )
+        self._connection.execute(insert(results).values(asdict(result)))
+
+
+# Half a megabyte a session that only an enrolment needs.
+_WITHOUT_SPEECH = [c for c in tables.sessions.c if c.name != "sealed_speech"]
+_PLAIN_FIELDS = [field.name for field in fields(Session) if field.name != "customer_id"]
+
+
+def _open(row: Row[Any], sealer: DomainSealer) -> Session:
+    plain = {name: getattr(row, name) for name in _PLAIN_FIELDS}
+    customer_id = (
+        None
+        if row.sealed_customer_id is None
+        else sealer.open_text(row.sealed_customer_id, _customer_id_place(row.session_id))
+    )
+    return Session(customer_id=customer_id, **plain)
+
+
+def _customer_id_place(session_id: str) -> str:
+    return f"session/{session_id}/customer-id"
+
+
+def _speech_place(session_id: str) -> str:
+    return f"session/{session_id}/speech"
+
+
+def _vector_place(session_id: str) -> str:
+    return f"session/{session_id}/vector"

@@ -1,0 +1,212 @@
+"""The tables. Instants are milliseconds since the epoch; `sealed` columns open only with a key.
+
+`sequence` orders rows as they were made, so that pages are cut by value and not by offset.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts up on its own only for INTEGER, PostgreSQL wants 64 bits.
+_SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _sequence() -> Column[int]:
+    return Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True)
+
+
+def _domain_id() -> Column[str]:
+    return Column(
+        "domain_id",
+        String(22),
+        ForeignKey("domains.domain_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    )
+
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("access_key_id", String(128), primary_key=True),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    _sequence(),
+    Column("domain_id", String(22), nullable=False, unique=True),
+    Column("arn", String(1011), nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+    Column("sealed_name", LargeBinary, nullable=False),
+    Column("sealed_description", LargeBinary),
+    Column("kms_key_id", String(2048), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("default_watchlist_id", String(22), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+
+idempotency_tokens = Table(
+    "idempotency_tokens",
+    metadata,
+    Column("operation", String(64), primary_key=True),
+    Column("token", String(64), primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("resource_id", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+watchlists = Table(
+    "watchlists",
+    metadata,
+    _sequence(),
+    Column("watchlist_id", String(22), nullable=False, unique=True),
+    _domain_id(),
+    Column("is_default", Boolean, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+
+speakers = Table(
+    "speakers",
+    metadata,
+    _sequence(),
+    Column("speaker_id", String(25), nullable=False, unique=True),
+    _domain_id(),
+    Column("customer_id_index", LargeBinary(32), nullable=False),
+    Column("sealed_customer_id", LargeBinary, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("last_accessed_ms", BigInteger),
+    UniqueConstraint("domain_id", "customer_id_index"),
+)
+
+fraudsters = Table(
+    "fraudsters",
+    metadata,
+    _sequence(),
+    Column("fraudster_id", String(25), nullable=False, unique=True),
+    _domain_id(),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+watchlist_members = Table(
+    "watchlist_members",
+    metadata,
+    Column(
+        "watchlist_id",
+        String(22),
+        ForeignKey("watchlists.watchlist_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column(
+        "fraudster_id",
+        String(25),
+        ForeignKey("fraudsters.fraudster_id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+)
+
+voiceprints = Table(
+    "voiceprints",
+    metadata,
+    Column("owner_id", String(25), primary_key=True),  # a speaker or a fraudster
+    _domain_id(),
+    Column("model", String(128), nullable=False),
+    Column("sealed_vector", LargeBinary, nullable=False),
+    Column("sealed_speech", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _sequence(),
+    Column("session_id", String(25), nullable=False, unique=True),
+    _domain_id(),
+    Column("name", String(36), nullable=False),
+    Column("speaker_id", String(25)),
+    Column("sealed_customer_id", LargeBinary),
+    Column("authentication_enabled", Boolean, nullable=False),
+    Column("fraud_detection_enabled", Boolean, nullable=False),
+    Column("acceptance_threshold", Integer, nullable=False),
+    Column("risk_threshold", Integer, nullable=False),
+    Column("watchlist_id", String(22), nullable=False),
+    Column("authentication_minimum_s", Integer, nullable=False),
+    Column("stream_number", Integer, nullable=False),
+    Column("streaming_status", String(24), nullable=False, index=True),
+    Column("stream_expires_ms", BigInteger, nullable=False),
+    Column("stream_started_ms", BigInteger),
+    Column("ended_ms", BigInteger),
+    Column("received_s", Float, nullable=False),
+    Column("net_speech_s", Float, nullable=False),
+    Column("lost_s", Float, nullable=False),
+    Column("quality", String(16), nullable=False),
+    Column("enrollment_status", String(24)),
+    Column("enrollment_message", Text),
+    Column("sealed_speech", LargeBinary),
+    Column("speech_s", Float, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    UniqueConstraint("domain_id", "name"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column(
+        "session_id",
+        String(25),
+        ForeignKey("sessions.session_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("stream_number", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("net_speech_s", Float, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger, nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("sealed_vector", LargeBinary, nullable=False),
+    Column("spoof_raw", Float),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column(
+        "session_id",
+        String(25),
+        ForeignKey("sessions.session_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("kind", String(16), primary_key=True),  # authentication or fraud
+    Column("result_id", String(22), nullable=False),
+    Column("basis", LargeBinary(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)

@@ -1,0 +1,101 @@
+import importlib.util
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+
+from vivavoce.audio.features import kaldi_log_mel, mel_power
+
+HAS_KALDI = importlib.util.find_spec("kaldi_native_fbank") is not None
+needs_kaldi = pytest.mark.skipif(
+    not HAS_KALDI, reason="kaldi-native-fbank is not installed; make setup-dev installs it"
+)
+
+
+def speech_like(samples, seed=0):
+    """Noise whose level swells and fades, with a tone: every band and level occurs."""
+    rng = np.random.default_rng(seed)
+    instants = np.arange(samples) / 16000
+    swell = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * instants)
+    audio = 0.05 * rng.standard_normal(samples) * swell + 0.2 * np.sin(2 * np.pi * 440 * instants)
+    return audio.astype(np.float32)
+
+
+@pytest.mark.parametrize("samples", [400, 401, 16000, 25600, 40123])
+def test_mel_power_agrees_with_librosa(samples):
+    audio = speech_like(samples)
+    reference = librosa.feature.melspectrogram(
+        y=audio.astype(np.float64), sr=16000, n_fft=400, hop_length=160, n_mels=40
+    ).T
+    ours = mel_power(audio)
+    assert ours.shape == reference.shape == (1 + samples // 160, 40)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, reference, rtol=1e-4)
+
+
+def test_mel_power_of_silence_is_zero():
+    assert not mel_power(np.zeros(1600, np.float32)).any()
+
+
+def test_mel_power_of_nothing_is_one_frame_of_padding():
+    assert mel_power(np.empty(0, np.float32)).shape == (1, 40)
+
+
+def test_a_frame_does_not_depend_on_what_is_far_away():
+    audio = speech_like(16000)
+    whole, half = mel_power(audio), mel_power(audio[:8000])
+    np.testing.assert_allclose(half[:48], whole[:48], rtol=1e-6)
+
+
+def reference_fbank(audio, rate_hz, bands, scale):
+    # Its classes live in a compiled module without types.
+    kaldi: Any = importlib.import_module("kaldi_native_fbank")
+    options = kaldi.FbankOptions()
+    options.frame_opts.dither = 0.0
+    options.frame_opts.samp_freq = rate_hz
+    options.frame_opts.snip_edges = True
+    options.mel_opts.num_bins = bands
+    fbank = kaldi.OnlineFbank(options)
+    fbank.accept_waveform(rate_hz, (audio * scale).tolist())
+    fbank.input_finished()
+    return np.array([fbank.get_frame(i) for i in range(fbank.num_frames_ready)])
+
+
+@needs_kaldi
+@pytest.mark.parametrize("scale", [1.0, 32768.0])
+@pytest.mark.parametrize(("rate_hz", "bands"), [(16000, 80), (8000, 80), (8000, 40)])
+@pytest.mark.parametrize("samples", [400, 559, 560, 16000])
+def test_kaldi_log_mel_agrees_with_kaldi(rate_hz, bands, scale, samples):
+    audio = speech_like(samples)
+    reference = reference_fbank(audio, rate_hz, bands, scale)
+    ours = kaldi_log_mel(audio, rate_hz=rate_hz, bands=bands, scale=scale)
+    assert ours.dtype == np.float32
+    # 80 bands at 8 kHz are narrower than a bin at the low end: some are empty in both.
+    np.testing.assert_allclose(ours, reference, atol=2e-3)
+
+
+@needs_kaldi
+def test_kaldi_log_mel_of_silence_is_the_floor():
+    silence = np.zeros(1600, np.float32)
+    np.testing.assert_allclose(
+        kaldi_log_mel(silence), reference_fbank(silence, 16000, 80, 32768.0), atol=1e-5
+    )
+
+
+def test_less_than_a_window_is_no_frame():
+    assert kaldi_log_mel(np.zeros(399, np.float32)).shape == (0, 80)
+    assert kaldi_log_mel(np.zeros(400, np.float32)).shape == (1, 80)
+
+
+def test_without_its_mean_each_band_averages_to_zero():
+    audio = speech_like(16000)
+    plain, centred = kaldi_log_mel(audio), kaldi_log_mel(audio, subtract_mean=True)
+    np.testing.assert_allclose(centred.mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(centred, plain - plain.mean(axis=0), atol=1e-5)
+
+
+def test_loudness_is_a_constant_in_the_logarithm():
+    audio = speech_like(16000)
+    louder = kaldi_log_mel(2 * audio) - kaldi_log_mel(audio)
+    np.testing.assert_allclose(louder, np.log(4.0), atol=1e-3)

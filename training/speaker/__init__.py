@@ -1,0 +1,1 @@
+"""The speaker model's calibration, and the comparisons that it is measured on."""

@@ -1,0 +1,1 @@
+"""How the shipped spoof detector is made: data, training, measurement, calibration."""
