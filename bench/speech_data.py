@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Samples
@@ -48,7 +49,7 @@ class Clip:
         samples, rate_hz = soundfile.read(self.path, dtype="int16")
         if rate_hz != CALL_RATE_HZ or samples.ndim != 1:
             raise ValueError(f"{self.path} is not mono at {CALL_RATE_HZ} Hz")
-        return samples
+        return np.asarray(samples, dtype=np.int16)
 
 
 def find_speech() -> Path:

@@ -6,15 +6,14 @@ import ipaddress
 import logging
 import secrets
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-import prometheus_client
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 
 from vivavoce.api.description import load_service_model
 from vivavoce.api.handlers import HANDLERS
@@ -24,6 +23,7 @@ from vivavoce.call.calls import Calls
 from vivavoce.clock import SystemClock
 from vivavoce.errors import SettingsInvalid, StoreError
 from vivavoce.gateway.native import NativeGateway, Patience
+from vivavoce.metrics import CONTENT_TYPE_LATEST, generate_latest, new_registry
 from vivavoce.models.engines import Engines, Models, load_models
 from vivavoce.models.registry import models_folder
 from vivavoce.sessions.desk import SessionDesk
@@ -125,7 +125,7 @@ def build_app(foundation: Foundation) -> Starlette:
     )
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await desk.recover()
         sweeper = asyncio.create_task(_sweep(desk, settings.speech_retention_s))
         yield
@@ -140,13 +140,18 @@ def build_app(foundation: Foundation) -> Starlette:
         await store.read(lambda tx: tx.domains.page(after=0, size=1))
         return JSONResponse({"status": "ready", "calls": len(calls)})
 
+    registry = new_registry(live_calls=lambda: len(calls))
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
     return Starlette(
         routes=[
             Route("/healthz", _alive),
             Route("/readyz", ready),
-            Route("/metrics", _metrics),
+            Route("/metrics", metrics),
             WebSocketRoute("/v1/audio/{session_id}", gateway.serve),
-            Mount("/", endpoint),
+            Route("/", endpoint),
         ],
         lifespan=lifespan,
     )
@@ -154,12 +159,6 @@ def build_app(foundation: Foundation) -> Starlette:
 
 async def _alive(_: Request) -> Response:
     return JSONResponse({"status": "alive"})
-
-
-async def _metrics(_: Request) -> Response:
-    return Response(
-        prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST
-    )
 
 
 async def _sweep(desk: SessionDesk, retention_s: float) -> None:

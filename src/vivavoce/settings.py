@@ -1,4 +1,4 @@
-"""All settings: from the command line, `VIVAVOCE_*` variables, and `vivavoce.toml`, in that order."""
+"""All settings: from the command line, `VIVAVOCE_*` variables, `vivavoce.toml`, in that order."""
 
 import os
 from collections.abc import Mapping

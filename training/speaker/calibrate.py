@@ -38,7 +38,8 @@ def fit_line(scores: Scores, is_target: Labels, *, rounds: int = 50) -> tuple[fl
     mean, scale = float(scores.mean()), float(scores.std())
     design = np.stack([(scores - mean) / scale, np.ones(len(scores))], axis=1)
     sign = np.where(is_target, 1.0, -1.0)
-    weight = np.where(is_target, 0.5 / is_target.sum(), 0.5 / (~is_target).sum())
+    targets = int(np.count_nonzero(is_target))
+    weight = np.where(is_target, 0.5 / targets, 0.5 / (len(is_target) - targets))
     beta = np.zeros(2)
     for _ in range(rounds):
         miss = 1 / (1 + np.exp(sign * (design @ beta)))

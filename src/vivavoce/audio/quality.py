@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from vivavoce.audio.arrays import Samples
 
-Verdict = Literal["UNKNOWN", "GOOD", "QUIET", "NOISY", "CLIPPED", "LOSSY"]
+Verdict: TypeAlias = Literal["UNKNOWN", "GOOD", "QUIET", "NOISY", "CLIPPED", "LOSSY"]
 
 CLIPPED_LEVEL = 32600
 """From here on a 16-bit sample counts as clipped (the largest mu-law value is 32124)."""
@@ -64,7 +64,10 @@ class QualityMeter:
             ("QUIET", _decibels(speech / _FULL_SCALE**2) < _QUIET_DBFS),
             ("NOISY", rest_samples > 0 and _decibels(speech) - _decibels(rest) < _NOISY_SNR_DB),
         )
-        return next((verdict for verdict, holds in checks if holds), "GOOD")
+        for verdict, holds in checks:
+            if holds:
+                return verdict
+        return "GOOD"
 
 
 def _energy(samples: Samples) -> float:

@@ -87,16 +87,19 @@ class _Decoding:
     blocks: Iterator[Floats]
 
 
-def read_recording(path: Path, *, channel: int | None = None) -> Recording:
+def read_recording(
+    path: Path, *, channel: int | None = None, longest_s: float = LONGEST_S
+) -> Recording:
     """Read one channel of a recording, at `CALL_RATE_HZ`.
 
     Args:
         path: a file.
         channel: which channel, counted from 0; without it the first one.
+        longest_s: what is longer than this is refused.
 
     Raises:
         UnreadableRecording: no such file, no decoder reads it, it holds no audio or not finite
-            numbers, or it is longer than `LONGEST_S`.
+            numbers, or it is too long.
         BadAudioParameters: the file has no such channel, or a rate that no recorder uses.
     """
     with _decoding(path) as decoding:
@@ -105,8 +108,8 @@ def read_recording(path: Path, *, channel: int | None = None) -> Recording:
         for block in _call_samples(decoding, path, channel):
             blocks.append(block)
             count += len(block)
-            if count > LONGEST_S * CALL_RATE_HZ:
-                raise UnreadableRecording(f"{path} is longer than {LONGEST_S // 3600} hours")
+            if count > longest_s * CALL_RATE_HZ:
+                raise UnreadableRecording(f"{path} is longer than {longest_s / 3600:g} hours")
         return Recording(
             samples=np.concatenate(blocks),
             source_rate_hz=decoding.rate_hz,

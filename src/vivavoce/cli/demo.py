@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ from vivavoce.audio.recording import read_recording
 from vivavoce.cli.live import Hearing, explained, new_client, send_call
 from vivavoce.cli.show import CallMeter, authentication_text, coloured, fraud_text
 from vivavoce.demo.synthetic import speak
-from vivavoce.demo.voices import CARLO, JUNE, MAXIM_RU, Fetching, Voice, compose, fetch_voices
+from vivavoce.demo.voices import ARMELLE, CARLO, JUNE, Fetching, Voice, compose, fetch_voices
 from vivavoce.errors import CallFailed
 
 CUSTOMER = "customer-1"
@@ -47,7 +47,7 @@ class Cast:
         enrolment: the customer, enrolling.
         customer: the customer, calling.
         impostor: another person.
-        fraudster_before: the fraudster in an earlier call, from which the watchlist knows the voice.
+        fraudster_before: the fraudster in an earlier call, from which the voice is known.
         fraudster: the fraudster, calling.
         synthetic: a machine.
     """
@@ -142,11 +142,10 @@ def demo(
     """
     console = Console(stderr=as_json)
     cast = _cast(console, genuine=genuine, impostor=impostor, synthetic=synthetic)
-    with _server(console) as (url, credentials):
-        with explained():
-            rows = _play(
-                new_client(endpoint_url=url, credentials=credentials), cast, console, real_time
-            )
+    with _server(console) as (url, credentials), explained():
+        rows = _play(
+            new_client(endpoint_url=url, credentials=credentials), cast, console, real_time
+        )
     right = [scene.is_right(evaluation) for scene, evaluation in rows]
     if as_json:
         typer.echo(json.dumps([_summary(scene, evaluation) for scene, evaluation in rows]))
@@ -221,7 +220,7 @@ def _cast(
     console: Console, *, genuine: Path | None, impostor: Path | None, synthetic: Path | None
 ) -> Cast:
     needed: list[Voice] = [JUNE] if genuine is None else []
-    needed += [MAXIM_RU, CARLO] if impostor is None else []
+    needed += [ARMELLE, CARLO] if impostor is None else []
     clips = _fetch(console, needed) if needed else {}
     if genuine is None:
         enrolment = compose(clips[JUNE], seconds=_ENROLMENT_S, use="enrolment")
@@ -229,7 +228,7 @@ def _cast(
     else:
         enrolment, customer = _split(genuine, share=2 / 3)
     if impostor is None:
-        other = compose(clips[MAXIM_RU], seconds=_CALL_S, use="call")
+        other = compose(clips[ARMELLE], seconds=_CALL_S, use="call")
         before = compose(clips[CARLO], seconds=_ENROLMENT_S, use="enrolment")
         fraudster = compose(clips[CARLO], seconds=_CALL_S, use="call")
     else:
@@ -272,7 +271,7 @@ def _split(path: Path, *, share: float) -> tuple[Samples, Samples]:
 
 
 @contextlib.contextmanager
-def _server(console: Console) -> Iterator[tuple[str, Path]]:
+def _server(console: Console) -> Generator[tuple[str, Path]]:
     """A server on a free port with a temporary data folder: its URL and its credentials file."""
     with tempfile.TemporaryDirectory(prefix="vivavoce-demo-") as folder:
         port = _free_port()
@@ -280,8 +279,11 @@ def _server(console: Console) -> Iterator[tuple[str, Path]]:
         log = Path(folder) / "server.log"
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "vivavoce", "serve", "--port", str(port)]
-                + ["--host", "127.0.0.1", "--data-dir", f"{folder}/data"],
+                [
+                    *(sys.executable, "-m", "vivavoce", "serve"),
+                    *("--host", "127.0.0.1", "--port", str(port)),
+                    *("--data-dir", f"{folder}/data"),
+                ],
                 stderr=output,
             )
         try:

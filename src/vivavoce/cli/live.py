@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import boto3
 from botocore.config import Config
@@ -39,16 +39,17 @@ def new_client(*, endpoint_url: str, credentials: Path | None) -> Any:  # noqa: 
     os.environ["AWS_DATA_PATH"] = str(data_path())
     if credentials is not None:
         os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
-    return boto3.client(
+    client: Any = boto3.client(
         "voice-id",
         endpoint_url=endpoint_url,
         region_name=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
         config=Config(retries={"mode": "standard"}, read_timeout=60),
     )
+    return client
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def explained() -> Generator[None]:
     """Turns what boto3 raises into one line.
 
     Raises:
@@ -57,7 +58,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        fault = error.response.get("Error", {})
+        fault = cast("dict[str, str]", error.response.get("Error", {}))
         raise CallFailed(f"{fault.get('Code')}: {fault.get('Message')}") from error
     except BotoCoreError as error:
         raise CallFailed(str(error)) from error

@@ -1,8 +1,6 @@
 """`vivavoce models`: which models are installed, from where, how good, and fetching them."""
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from vivavoce.errors import ModelError, ModelMissing, VivavoceError
+from vivavoce.errors import ModelError, ModelMissing
 from vivavoce.models import pull as pulling
 from vivavoce.models import registry
 from vivavoce.models.card import beside_or_shipped, load_model, sha256_of
@@ -37,8 +35,7 @@ Name = Annotated[str, typer.Argument(help="Name of a model, as `list` shows it."
 @app.command("list")
 def list_models(*, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """List the models that are installed or can be pulled."""
-    with _one_line_errors():
-        rows = [_summary(entry) for entry in registry.known(registry.models_folder(models_dir))]
+    rows = [_summary(entry) for entry in registry.known(registry.models_folder(models_dir))]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -62,13 +59,12 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Fetch the default speaker model and install it."""
-    with _one_line_errors():
-        folder = registry.models_folder(models_dir)
-        if if_missing and pulling.is_current(folder):
-            path, pulled = registry.find(folder, registry.DEFAULT_SPEAKER_MODEL), False
-        else:
-            path, pulled = _pull_showing_progress(folder), True
-            load_model(path)
+    folder = registry.models_folder(models_dir)
+    if if_missing and pulling.is_current(folder):
+        path, pulled = registry.find(folder, registry.DEFAULT_SPEAKER_MODEL), False
+    else:
+        path, pulled = _pull_showing_progress(folder), True
+        load_model(path)
     if as_json:
         report = {"name": path.stem, "path": str(path), "sha256": sha256_of(path), "pulled": pulled}
         typer.echo(json.dumps(report))
@@ -79,9 +75,8 @@ def pull(
 @app.command()
 def verify(*, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """Load every installed model and check its hash, card, shapes and calibration."""
-    with _one_line_errors():
-        folder = registry.models_folder(models_dir)
-        reports = [_verdict(entry) for entry in registry.known(folder)]
+    folder = registry.models_folder(models_dir)
+    reports = [_verdict(entry) for entry in registry.known(folder)]
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
     for report in reports:
@@ -96,22 +91,18 @@ def verify(*, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
 @app.command()
 def show(name: Name, *, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """Show the card of one model: what it is, what it was trained on, what it measures."""
-    with _one_line_errors():
-        entries = registry.known(registry.models_folder(models_dir))
-        entry = next((entry for entry in entries if entry.name == name), None)
-        if entry is None:
-            there = ", ".join(entry.name for entry in entries)
-            raise ModelMissing(f"There is no model {name!r}; there are: {there}")
+    entries = registry.known(registry.models_folder(models_dir))
+    entry = next((entry for entry in entries if entry.name == name), None)
+    if entry is None:
+        there = ", ".join(entry.name for entry in entries)
+        raise ModelMissing(f"There is no model {name!r}; there are: {there}")
     facts = {**entry.card, **_summary(entry)}
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     for key, value in facts.items():
-        table.add_row(key, _text(value))
-    Console().print(table)
+        # Plain lines: a hash or a path that a table breaks in two cannot be copied.
+        typer.echo(f"{key:<14} " + _text(value).replace("\n", "\n" + 15 * " "))
 
 
 def _pull_showing_progress(folder: Path) -> Path:
@@ -145,15 +136,6 @@ def _verdict(entry: registry.Listing) -> dict[str, Any]:
     except ModelError as error:
         return {**report, "ok": False, "problem": str(error)}
     return {**report, "ok": True, "problem": None}
-
-
-@contextmanager
-def _one_line_errors() -> Generator[None]:
-    try:
-        yield
-    except VivavoceError as error:
-        typer.echo(f"vivavoce: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 def _yes(*, yes: bool) -> str:

@@ -25,10 +25,9 @@ def _settings_help() -> str:
     return "\n\n".join(
         [
             "Run the server: AWS API, call audio and metrics on one port.",
-            "The first start creates the data folder with its database, its root key and a "
-            "credentials file for AWS clients.",
-            f"Settings come from options, from these variables, and from {SETTINGS_FILE} in the "
-            "data folder (lower-case names), in that order:",
+            "The first start creates the data folder: database, root key, AWS credentials file.",
+            f"Settings come from options, these variables, and {SETTINGS_FILE} in the data folder"
+             " (the same names in lower case), in that order:",
             *lines,
         ]
     )
@@ -45,6 +44,7 @@ def serve(
         str | None, typer.Option(help="sigv4, or none for a sandbox on a loopback address.")
     ] = None,
 ) -> None:
+    """Run the server; the help text is made from the settings, below."""
     settings = read_settings({"host": host, "port": port, "data_dir": data_dir, "auth": auth})
     start_logging(settings.log_level)
     foundation = lay_foundation(settings)

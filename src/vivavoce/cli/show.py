@@ -1,7 +1,7 @@
 """How calls and decisions look in a terminal."""
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -70,7 +70,7 @@ class CallMeter:
         self._state = Text("")
         self._live = Live(self._view(), console=console, refresh_per_second=8, transient=True)
 
-    def __enter__(self) -> "CallMeter":
+    def __enter__(self) -> Self:
         self._live.__enter__()
         return self
 

