@@ -39,13 +39,12 @@ def new_client(*, endpoint_url: str, credentials: Path | None) -> Any:  # noqa: 
     os.environ["AWS_DATA_PATH"] = str(data_path())
     if credentials is not None:
         os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
-    client: Any = boto3.client(
+    return cast("Any", boto3).client(
         "voice-id",
         endpoint_url=endpoint_url,
         region_name=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
         config=Config(retries={"mode": "standard"}, read_timeout=60),
     )
-    return client
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ def list_models(*, models_dir: ModelsDir = None, as_json: AsJson = False) -> Non
     table = Table("name", "kind", "installed", "calibrated", "licence", "SHA-256", "source")
     for column in table.columns[:-1]:
         column.no_wrap = True
+    table.columns[-1].overflow = "fold"
     for row in rows:
         installed, calibrated = _yes(yes=row["installed"]), _yes(yes=row["calibrated"])
         facts = (row["name"], row["kind"], installed, calibrated, row["licence"])

@@ -26,8 +26,7 @@ def _settings_help() -> str:
         [
             "Run the server: AWS API, call audio and metrics on one port.",
             "The first start creates the data folder: database, root key, AWS credentials file.",
-            f"Settings come from options, these variables, and {SETTINGS_FILE} in the data folder"
-             " (the same names in lower case), in that order:",
+            f"Settings: options, then these variables, then {SETTINGS_FILE} in the data folder.",
             *lines,
         ]
     )

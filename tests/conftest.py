@@ -1,0 +1,7 @@
+import pytest
+
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    """Tests marked `anyio` run on asyncio, as the product does."""
+    return "asyncio"

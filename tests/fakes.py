@@ -1,0 +1,144 @@
+"""Stand-ins for what surrounds the core: clock, voice activity, engines, listener.
+
+A made-up voice is audio of one level: `voice(3, 30)` is half a minute of speaker 3. The detector
+hears it as speech, and the engines know it again by its level.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vivavoce.audio.arrays import CALL_RATE_HZ
+from vivavoce.call.speech import FRAME_SAMPLES
+from vivavoce.scoring.calibration import Calibration, Condition
+from vivavoce.scoring.judge import Judge
+
+LEVEL = 1000
+FRAME_S = FRAME_SAMPLES / CALL_RATE_HZ
+
+
+def silence(seconds):
+    return np.zeros(round(seconds * CALL_RATE_HZ), np.int16)
+
+
+def voice(number, seconds):
+    return np.full(round(seconds * CALL_RATE_HZ), number * LEVEL, np.int16)
+
+
+def cut(samples, cuts):
+    """The same samples in pieces."""
+    return np.split(samples, sorted(min(cut, len(samples)) for cut in cuts))
+
+
+class StillClock:
+    """Stands still until it is told to go on; starts in the middle of an hour."""
+
+    def __init__(self, now_ms=1_000 * 3_600_000 + 1_234_567):
+        self.ms = now_ms
+
+    def now_ms(self):
+        return self.ms
+
+
+class ScriptedDetector:
+    """Says what the script says, frame by frame, whatever it hears."""
+
+    def __init__(self, probabilities=()):
+        self.script = list(probabilities)
+        self.frames = 0
+        self.resets = 0
+
+    def probability(self, frame):
+        assert frame.shape == (512,)
+        self.frames += 1
+        return self.script[self.frames - 1] if self.frames <= len(self.script) else 0.0
+
+    def reset(self):
+        self.resets += 1
+
+
+class LoudDetector:
+    """Takes for speech what is loud."""
+
+    def probability(self, frame):
+        return float(np.abs(frame.astype(np.int32)).mean() > LEVEL / 2)
+
+    def reset(self):
+        pass
+
+
+def level_of(speech):
+    return round(float(speech.mean()) / LEVEL)
+
+
+def towards(cosine):
+    """A unit vector, shape (2,), whose cosine with `towards(1)` is this one."""
+    return np.array([cosine, (1 - cosine**2) ** 0.5], np.float32)
+
+
+@dataclass
+class FakeEngines:
+    """Knows voices by their level, and spoofs likewise.
+
+    `held` stops every answer until it is set; `failure` is raised instead of one.
+    """
+
+    vectors: dict[int, np.ndarray] = field(default_factory=dict)
+    spoofs: dict[int, float | None] = field(default_factory=dict)
+    model: str = "fake@1"
+    failure: Exception | None = None
+    held: asyncio.Event | None = None
+    heard: list[np.ndarray] = field(default_factory=list)
+
+    async def embed(self, speech):
+        self.heard.append(speech)
+        await asyncio.sleep(0)
+        if self.held is not None:
+            await self.held.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.vectors.get(level_of(speech), towards(0))
+
+    async def judge(self, speech):
+        vector = await self.embed(speech)
+        return vector, self.spoofs.get(level_of(speech), 0.0)
+
+
+class RecordingListener:
+    """Writes down what a call tells."""
+
+    def __init__(self, failing=()):
+        self.told = []
+        self.failing = failing
+
+    async def on_evidence(self, call, evidence):
+        await self._tell("evidence", evidence)
+
+    async def on_speech_complete(self, call):
+        await self._tell("complete", None)
+
+    async def on_end(self, call):
+        await self._tell("end", None)
+
+    async def _tell(self, what, detail):
+        await asyncio.sleep(0)
+        self.told.append((what, detail))
+        if what in self.failing:
+            raise RuntimeError(what)
+
+    @property
+    def names(self):
+        return [what for what, _ in self.told]
+
+
+def straight_calibration():
+    """log10_p is -4 times the raw score: 0.75 scores 90, 0.5 scores 80 or a risk of 50."""
+    condition = Condition(
+        seconds=10.0, slope=10.0, offset=-5.0, tail_raw=(0.0, 1.0), tail_log10_p=(0.0, -4.0)
+    )
+    return Calibration(model="fake", model_sha256="", conditions=(condition,))
+
+
+def straight_judge():
+    return Judge(speaker=straight_calibration(), spoof=straight_calibration())

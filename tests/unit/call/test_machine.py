@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fakes import LoudDetector, ScriptedDetector, cut, silence, towards, voice
+from vivavoce.audio.arrays import CALL_RATE_HZ
+from vivavoce.call.machine import (
+    Audio,
+    CallMachine,
+    Configure,
+    EvidenceAnswer,
+    EvidenceNeeded,
+    EvidenceReady,
+    Gap,
+    Plan,
+    SpeechComplete,
+)
+from vivavoce.call.speech import FRAME_SAMPLES
+
+S = CALL_RATE_HZ
+
+
+def machine(**plan):
+    return CallMachine(LoudDetector(), Plan(**plan))
+
+
+def feed(call, *items):
+    """What a call tells of these items, without its end."""
+    return [event for item in items for event in call.push(item)]
+
+
+def spoken(seconds):
+    return Audio(samples=voice(3, seconds))
+
+
+def net_s(events):
+    """Net speech behind each request for evidence, in whole seconds."""
+    return [len(event.speech) // S for event in events if isinstance(event, EvidenceNeeded)]
+
+
+def facts(events):
+    """Everything that events say, comparable."""
+    return [
+        (type(event).__name__, event.number, event.start, event.end, event.speech.tobytes())
+        if isinstance(event, EvidenceNeeded)
+        else type(event).__name__
+        for event in events
+    ]
+
+
+def run(items, pieces_of):
+    """Replay a call; configurations and gaps come where they were, audio in other pieces."""
+    call = machine(authentication_samples=S, fraud_samples=2 * S, limit_samples=4 * S)
+    events = []
+    for item in items:
+        if isinstance(item, Audio):
+            events += feed(call, *(Audio(samples=piece) for piece in pieces_of(item.samples)))
+        else:
+            events += call.push(item)
+    return [*facts(events), *facts(call.finish())], call.progress
+
+
+items_of_a_call = st.lists(
+    st.one_of(
+        st.builds(lambda s: Audio(samples=voice(3, s / 10)), st.integers(0, 25)),
+        st.builds(lambda s: Audio(samples=silence(s / 10)), st.integers(0, 10)),
+        st.builds(lambda n: Gap(samples=n), st.integers(0, 3 * S)),
+        st.builds(lambda s: Configure(authentication_samples=s * S // 2), st.integers(1, 6)),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(items=items_of_a_call, cuts=st.lists(st.integers(0, 3 * S), max_size=20))
+def test_the_same_call_gives_the_same_events_however_it_is_cut(items, cuts):
+    assert run(items, lambda samples: cut(samples, cuts)) == run(items, lambda samples: [samples])
+
+
+@pytest.mark.parametrize("step", [7, 160, 4096])
+def test_a_replay_in_packets_gives_the_events_of_the_recording(step):
+    items = [Audio(samples=voice(2, 1.3)), Gap(samples=500), Audio(samples=voice(3, 1.4))]
+    expected, progress = run(items, lambda samples: [samples])
+    packets = run(items, lambda samples: cut(samples, range(step, len(samples), step)))
+    assert packets == (expected, progress)
+    assert [event[:2] for event in expected] == [("EvidenceNeeded", 1), ("EvidenceNeeded", 2),
+                                                 ("EvidenceNeeded", 3)][: len(expected)]
+
+
+def test_evidence_is_taken_at_the_checkpoints_and_the_last_ends_the_collection():
+    call = machine(authentication_samples=5 * S)
+    events = feed(call, spoken(40))
+    assert net_s(events) == [5, 10, 20, 30]
+    assert [event.number for event in events[:-1]] == [1, 2, 3, 4]
+    assert isinstance(events[-1], SpeechComplete)
+    assert call.complete
+    assert call.progress.received_samples == 40 * S
+    assert 30 * S <= call.progress.net_speech_samples < 30 * S + FRAME_SAMPLES
+
+
+def test_checkpoints_that_fall_together_are_one():
+    assert Plan().checkpoints() == (10 * S, 20 * S, 30 * S)
+    assert Plan(authentication_samples=7 * S).checkpoints() == (7 * S, 10 * S, 20 * S, 30 * S)
+
+
+def test_evidence_holds_all_speech_so_far_and_where_it_was():
+    call = machine(authentication_samples=5 * S, fraud_samples=10 * S)
+    events = feed(call, Audio(samples=silence(2)), spoken(3), Audio(samples=silence(4)), spoken(9))
+    first, second = (event for event in events if isinstance(event, EvidenceNeeded))
+    np.testing.assert_array_equal(second.speech[: len(first.speech)], first.speech)
+    assert first.start == second.start
+    assert abs(first.start - 2 * S) <= FRAME_SAMPLES
+    # The silence lies between: 5 s of speech are over at 11 s.
+    assert abs(first.end - 11 * S) <= 3 * FRAME_SAMPLES
+
+
+def test_after_completion_nothing_more_is_collected_or_asked():
+    call = machine()
+    feed(call, spoken(31))
+    before = call.speech()
+    events = feed(call, spoken(40), Gap(samples=800), Configure(authentication_samples=5 * S))
+    assert [*events, *call.finish()] == []
+    np.testing.assert_array_equal(call.speech(), before)
+    assert (call.progress.received_samples, call.progress.lost_samples) == (71 * S, 800)
+
+
+def test_who_goes_on_speaking_after_completion_is_not_noise():
+    call = machine()
+    feed(call, Audio(samples=silence(5)), spoken(30), Audio(samples=silence(1)))
+    assert call.progress.quality == "GOOD"
+    feed(call, spoken(30))
+    assert call.progress.quality == "GOOD"
+
+
+def test_the_end_of_a_call_takes_what_no_evidence_covers():
+    call = machine()
+    assert net_s(feed(call, spoken(12))) == [10]
+    assert net_s(call.finish()) == [11]
+
+
+def test_the_end_asks_nothing_that_was_asked():
+    call = machine(authentication_samples=10 * S)
+    count = 10 * S // FRAME_SAMPLES + 1  # the frame that reaches 10 s is the last one
+    call = CallMachine(ScriptedDetector([1] * count), Plan())
+    events = feed(call, spoken(12))
+    assert net_s(events) == [10]
+    assert call.finish() == []
+
+
+def test_a_call_too_short_for_any_decision_asks_nothing():
+    call = machine()
+    assert feed(call, spoken(4.9)) == []
+    assert call.finish() == []
+    call = machine()
+    feed(call, spoken(5.2))
+    assert net_s(call.finish()) == [5]
+
+
+def test_a_lowered_minimum_that_is_reached_already_is_asked_for_at_once():
+    call = machine()
+    assert feed(call, spoken(7)) == []
+    assert net_s(call.push(Configure(authentication_samples=5 * S))) in ([6], [7])
+    assert net_s(feed(call, spoken(4))) == [10]  # the other checkpoints stay
+
+
+def test_a_raised_minimum_is_asked_for_once_there_is_evidence_short_of_it():
+    call = machine(authentication_samples=5 * S)
+    assert net_s(feed(call, spoken(9))) == [5]
+    events = call.push(Configure(authentication_samples=8 * S))
+    assert net_s(events) in ([8], [9])
+    assert call.push(Configure(authentication_samples=8 * S)) == []
+
+
+def test_a_minimum_not_reached_yet_becomes_a_checkpoint():
+    call = machine()
+    feed(call, spoken(4))
+    assert call.push(Configure(authentication_samples=6 * S)) == []
+    assert net_s(feed(call, spoken(4))) == [6]
+
+
+def test_a_gap_is_counted_and_moves_what_follows():
+    call = machine()
+    events = feed(call, spoken(6), Gap(samples=3 * S), spoken(6))
+    (request,) = events
+    assert request.end - request.start > len(request.speech) + 3 * S - FRAME_SAMPLES
+    progress = call.progress
+    assert (progress.received_samples, progress.lost_samples) == (12 * S, 3 * S)
+    assert progress.quality == "LOSSY"
+
+
+def test_an_answer_becomes_evidence_once():
+    call = machine(authentication_samples=5 * S)
+    requests = [e for e in feed(call, spoken(11)) if isinstance(e, EvidenceNeeded)]
+    for request in reversed(requests):  # engines may answer in any order
+        answer = EvidenceAnswer(number=request.number, vector=towards(1), spoof_raw=None)
+        (ready,) = call.accept(answer)
+        assert isinstance(ready, EvidenceReady)
+        assert ready.number == request.number
+        assert ready.net_speech_samples == len(request.speech)
+        assert (ready.start, ready.end) == (request.start, request.end)
+        assert ready.vector is answer.vector
+        with pytest.raises(KeyError):
+            call.accept(answer)
