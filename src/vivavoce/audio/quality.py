@@ -32,6 +32,7 @@ class QualityMeter:
     _speech_energy: float = 0.0
     _speech_samples: int = 0
     _clipped_samples: int = 0
+    _unheard_samples: int = 0
 
     def add_audio(self, samples: Samples) -> None:
         """Count received audio, shape (n,)."""
@@ -40,6 +41,11 @@ class QualityMeter:
         self._clipped_samples += int(
             np.count_nonzero(np.abs(samples.astype(np.int32)) >= CLIPPED_LEVEL)
         )
+
+    def add_unheard(self, samples: int) -> None:
+        """Count received samples that are not listened to any more."""
+        self.received_samples += samples
+        self._unheard_samples += samples
 
     def add_speech(self, samples: Samples) -> None:
         """Count the part of the audio that turned out to be speech, shape (n,)."""
@@ -55,7 +61,7 @@ class QualityMeter:
         if self._speech_samples == 0:
             return "UNKNOWN"
         total = self.received_samples + self.lost_samples
-        rest_samples = self.received_samples - self._speech_samples
+        rest_samples = self.received_samples - self._unheard_samples - self._speech_samples
         speech = self._speech_energy / self._speech_samples
         rest = max(0.0, self._energy - self._speech_energy) / max(1, rest_samples)
         checks: tuple[tuple[Verdict, bool], ...] = (

@@ -165,17 +165,20 @@ class CallMachine:
     def push(self, item: Item) -> list[Event]:
         """Take what comes next."""
         match item:
+            case Audio(samples=samples) if self.complete:
+                # Its speech is not told from its noise any more, so it must not count as either.
+                self._meter.add_unheard(len(samples))
+                return []
             case Audio(samples=samples):
                 self._meter.add_audio(samples)
-                return [] if self.complete else self._collect(self._collector.push(samples))
+                return self._collect(self._collector.push(samples))
             case Gap(samples=samples):
                 self._meter.add_loss(samples)
                 return [] if self.complete else self._collect(self._collector.gap(samples))
             case Configure(authentication_samples=samples):
-                before, self._plan = self._plan, replace(self._plan, authentication_samples=samples)
-                lowered = samples < before.authentication_samples
-                due = samples <= self._net_samples and self._evidence_samples < samples
-                return [self._ask()] if lowered and due else []
+                self._plan = replace(self._plan, authentication_samples=samples)
+                due = self._evidence_samples < samples <= self._net_samples
+                return [self._ask()] if due else []
 
     def accept(self, answer: EvidenceAnswer) -> list[Event]:
         """Take the engines' answer to an `EvidenceNeeded`."""
