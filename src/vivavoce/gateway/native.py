@@ -6,12 +6,14 @@ shows the call's latest state; it keeps no queue, so a peer that does not read c
 """
 
 import asyncio
+import contextlib
 import json
+import logging
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from vivavoce.call.inbox import InboxClosed
 from vivavoce.call.runner import LiveCall
@@ -30,6 +32,8 @@ from vivavoce.sessions.desk import SessionDesk
 from vivavoce.sessions.documents import Document, evaluation_document, progress_document
 
 _PROGRESS_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 _CLOSE_CODES: tuple[tuple[type[VivavoceError], int, str], ...] = (
     (StreamTokenRejected, CloseCode.TOKEN_REJECTED, "TokenRejected"),
@@ -84,7 +88,8 @@ class NativeGateway:
             token = socket.query_params.get("token", "")
             call = await self._desk.open_stream(session_id, token)
         except VivavoceError as error:
-            await _refuse(socket, error)
+            with contextlib.suppress(WebSocketDisconnect):
+                await _refuse(socket, error)
             return
         await _Connection(socket, stream, call, self._desk, self._patience).run()
 
@@ -123,6 +128,7 @@ class _Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            _log_failure(showing)
         match outcome.kind:
             case "lost":
                 self._call.detach(grace_s=self._patience.grace_s)
@@ -176,15 +182,16 @@ class _Connection:
     async def _finish(self, refusal: VivavoceError | None) -> None:
         """End the call, show its final state, and close."""
         await self._call.end()
-        if self._socket.client_state is not WebSocketState.CONNECTED:
-            return
-        await self._tell(final=True)
-        if refusal is not None:
-            await _refuse(self._socket, refusal)
-        elif self._call.news.failed:
-            await _close(self._socket, CloseCode.INTERNAL_ERROR, "InternalError", "The call failed")
-        else:
-            await self._socket.close(CloseCode.DONE)
+        with contextlib.suppress(WebSocketDisconnect):  # the peer may be gone by now
+            await self._tell(final=True)
+            if refusal is not None:
+                await _refuse(self._socket, refusal)
+            elif self._call.news.failed:
+                await _close(
+                    self._socket, CloseCode.INTERNAL_ERROR, "InternalError", "The call failed"
+                )
+            else:
+                await self._socket.close(CloseCode.DONE)
 
     async def _show(self) -> None:
         """Tell the peer about once a second how far the call is, and what was decided."""
@@ -238,6 +245,13 @@ async def _refuse(socket: WebSocket, error: VivavoceError) -> None:
 async def _close(socket: WebSocket, code: int, name: str, message: str) -> None:
     await socket.send_text(json.dumps({"type": "error", "code": name, "message": message}))
     await socket.close(code, reason=name)
+
+
+def _log_failure(showing: asyncio.Task[None]) -> None:
+    """A peer that is gone is no failure of ours; anything else in its display is."""
+    error = None if showing.cancelled() else showing.exception()
+    if error is not None and not isinstance(error, WebSocketDisconnect):
+        _log.error("the state of a call could not be shown", exc_info=error)
 
 
 def _session_id(text: str) -> str:
