@@ -48,18 +48,21 @@ def page_start(signer: Signer, query: list[Any], token: str | None, *, now_ms: i
     """
     if not token:
         return 0
+    refused = InvalidRequest(
+        "The NextToken is not valid: it has expired, or it belongs to another request"
+    )
     try:
         content, signature = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
         genuine = hmac.compare_digest(
             base64.b64decode(signature), signer.sign(_message(query, content))
         )
-    except (ValueError, TypeError, AttributeError):
-        genuine, content = False, "[0, 0]"
-    after, expires_ms = json.loads(content)
-    if not genuine or expires_ms < now_ms:
-        raise InvalidRequest(
-            "The NextToken is not valid: it has expired, or it belongs to another request"
-        )
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise refused from None
+    if not genuine:
+        raise refused
+    after, expires_ms = json.loads(content)  # ours, so it is sound
+    if expires_ms < now_ms:
+        raise refused
     return after
 
 

@@ -1,7 +1,12 @@
 """The command line: one module a command; the only reader of argv."""
 
+import os
 import sys
 from typing import Annotated
+
+# Before numpy is loaded: its matrix products here are small, and a pool of threads that wait for
+# one another made them 20 times slower on a busy machine. Parallelism comes from calls.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 

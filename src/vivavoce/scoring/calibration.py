@@ -135,7 +135,7 @@ def read_calibration(path: Path) -> Calibration:
             for entry in document["conditions"]
         )
         model, sha256 = str(document["model"]), str(document["model_sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelInvalid(f"{path.name} is not a readable calibration: {error!r}") from error
     for condition in conditions:
         _check(condition, path)
@@ -169,8 +169,8 @@ def write_calibration(path: Path, calibration: Calibration, *, made_from: dict[s
 
 
 def _check(condition: Condition, path: Path) -> None:
-    numbers = (condition.slope, condition.offset, *condition.tail_raw, *condition.tail_log10_p)
     raw, log10_p = condition.tail_raw, condition.tail_log10_p
+    numbers = (condition.seconds, condition.slope, condition.offset, *raw, *log10_p)
     sound = (
         len(raw) == len(log10_p) >= 2
         and all(math.isfinite(number) for number in numbers)

@@ -49,4 +49,4 @@ def log10_any_of(log10_p: float, trials: int) -> float:
 def _clip(score: float) -> int:
     # Rounded down: a score of 90 promises p <= 0.1 %, never just above it. The small addend undoes
     # binary rounding of exact values (60 - 10 * -3.0 must be 90).
-    return int(min(100.0, max(0.0, math.floor(score + 1e-9))))
+    return math.floor(min(100.0, max(0.0, score)) + 1e-9)

@@ -66,7 +66,7 @@ def test_nonsense_is_refused(token):
         read_token(token, SIGNER)
 
 
-@pytest.mark.parametrize("token", ["", ".", "..", "a" * 10_000_000, "." * 500, "\ud800.x"])
-def test_strange_tokens_are_refused_too(token):
-    with pytest.raises(StreamTokenRejected):
-        read_token(token, SIGNER)
+def test_strange_tokens_are_refused_too():
+    for token in ("", ".", "..", "." * 500, "\ud800.x", TOKEN + "." + TOKEN, "a" * 10_000_000):
+        with pytest.raises(StreamTokenRejected):
+            read_token(token, SIGNER)

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from vivavoce.errors import SettingsInvalid
+from vivavoce.settings import read_settings
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty data folder, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("VIVAVOCE_PORT", "VIVAVOCE_HOST", "VIVAVOCE_DATA_DIR", "VIVAVOCE_MAX_CALLS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def write(folder, text):
+    (folder / "vivavoce.toml").write_text(text)
+
+
+def test_an_option_wins_over_the_environment_and_that_over_the_file(folder, monkeypatch):
+    write(folder, "port = 1\nmax_calls = 2\ngrace_s = 3\n")
+    monkeypatch.setenv("VIVAVOCE_PORT", "11")
+    monkeypatch.setenv("VIVAVOCE_MAX_CALLS", "12")
+    settings = read_settings({"data_dir": folder, "port": 21, "host": None})
+    assert (settings.port, settings.max_calls, settings.grace_s) == (21, 12, 3)
+    assert (settings.host, settings.idle_s) == ("127.0.0.1", 60)
+
+
+def test_the_file_lies_in_the_data_folder_wherever_that_is_named(folder, monkeypatch):
+    (folder / "elsewhere").mkdir()
+    write(folder / "elsewhere", "port = 5\n")
+    assert read_settings({}).port == 8470
+    monkeypatch.setenv("VIVAVOCE_DATA_DIR", "elsewhere")
+    assert read_settings({}).port == 5
+    assert read_settings({"data_dir": Path("other")}).port == 8470
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", 65536),
+        ("port", "eighty"),
+        ("max_calls", 0),
+        ("inbox_s", 601),
+        ("inbox_s", float("nan")),
+        ("token_lifetime_s", float("inf")),
+        ("auth", "basic"),
+        ("account_id", "123"),
+        ("colour", "red"),
+    ],
+)
+def test_a_value_out_of_range_or_an_unknown_name_is_refused_by_name(name, value):
+    with pytest.raises(SettingsInvalid, match=f"setting {name}: "):
+        read_settings({name: value})
+
+
+def test_so_it_is_from_the_environment(monkeypatch):
+    monkeypatch.setenv("VIVAVOCE_PORT", "")
+    with pytest.raises(SettingsInvalid, match="port"):
+        read_settings({})
+
+
+@pytest.mark.parametrize("text", ["colour = 'red'", "port = 'x'", "port = 1\nport = 2", "{"])
+def test_so_it_is_from_the_file(folder, text):
+    write(folder, text)
+    with pytest.raises(SettingsInvalid):
+        read_settings({"data_dir": folder})
+
+
+def test_a_file_that_is_no_text_is_refused(folder):
+    (folder / "vivavoce.toml").write_bytes(b"host = '\xff'\n")
+    with pytest.raises(SettingsInvalid, match="vivavoce.toml"):
+        read_settings({"data_dir": folder})
+
+
+def test_settings_cannot_be_changed_later():
+    with pytest.raises(Exception, match="frozen"):
+        read_settings({}).port = 1
