@@ -1,6 +1,5 @@
 """A real `vivavoce serve` in its own process, and the clients that tests talk to it with."""
 
-import contextlib
 import json
 import os
 import signal
@@ -19,7 +18,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from vivavoce.api.description import data_path
-from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.demo.voices import ARMELLE, CARLO, JUNE, compose, fetch_voices
 from vivavoce.errors import ToolMissing, VoicesUnavailable
 
@@ -131,7 +129,9 @@ def new_domain(client, name="test"):
 
 def open_stream(url, **options):
     """A connection to a StreamUrl; its own pings would wait behind audio that is made to wait."""
-    return connect(url, ping_interval=None, open_timeout=30, close_timeout=10, **options)
+    return connect(
+        url, ping_interval=None, open_timeout=30, close_timeout=10, legacy=True, **options
+    )
 
 
 def as_bytes(samples):
@@ -263,13 +263,3 @@ def voices():
         if os.environ.get("CI"):
             raise
         pytest.skip(f"real voices are needed: {error}")
-
-
-@contextlib.contextmanager
-def stopwatch(*, at_most_s):
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < at_most_s
-
-
-__all__ = ["CALL_RATE_HZ"]

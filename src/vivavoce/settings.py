@@ -22,7 +22,9 @@ SETTINGS_FILE = "vivavoce.toml"
 class Settings(BaseSettings):
     """What can be set; each with its unit and default."""
 
-    model_config = SettingsConfigDict(env_prefix="VIVAVOCE_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="VIVAVOCE_", extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port; 0 takes a free one")] = 8470
@@ -109,5 +111,5 @@ def read_settings(overrides: Mapping[str, Any]) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsInvalid(f"setting {name}: {first['msg']}") from error
-    except TOMLDecodeError as error:
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{file} is not valid TOML: {error}") from error

@@ -12,6 +12,7 @@ for each amount of net speech:
 """
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def fit_tail(null_scores: Scores) -> tuple[tuple[float, ...], tuple[float, ...]]
     seen = np.quantile(null_scores, 1 - 10.0 ** np.array(_SEEN_LOG10_P))
     start = float(np.quantile(null_scores, 1 - _TAIL_SHARE))
     excess = float(np.mean(null_scores[null_scores > start] - start))
-    fitted = [start + excess * np.log(_TAIL_SHARE / 10.0**p) for p in _FITTED_LOG10_P]
+    fitted = [start + excess * math.log(_TAIL_SHARE / 10.0**p) for p in _FITTED_LOG10_P]
     return (*seen.tolist(), *fitted), (*_SEEN_LOG10_P, *_FITTED_LOG10_P)
 
 
@@ -90,9 +91,10 @@ def main() -> None:
     """Fit and write the calibration file beside the shipped model cards."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--codecs", nargs="+", default=list(voiceprints.CODECS), help="pooled")
     parser.add_argument("--out", type=Path, help="file to write instead of the shipped one")
     arguments = parser.parse_args()
-    corpus = voiceprints.build_corpus(jobs=arguments.jobs)
+    corpus = voiceprints.build_corpus(codecs=arguments.codecs, jobs=arguments.jobs)
     calibration = fit(corpus)
     shipped = Path(vivavoce.models.__path__[0]) / "shipped" / f"{corpus.model}.calibration.json"
     path: Path = arguments.out or shipped

@@ -33,7 +33,7 @@ class Fold:
 FOLDS = {
     "classical": Fold(
         systems=frozenset({"Festival", "Flite", "MaryTTS", "SVOX-Pico", "festival", "flite"}),
-        corpora=frozenset({"pv_wakeword", "prompts-en", "prompts-es"}),
+        corpora=frozenset({"pv_s2i", "pv_wakeword", "prompts-en", "prompts-es"}),
     ),
     "flow and GAN": Fold(
         systems=frozenset(
@@ -49,7 +49,7 @@ FOLDS = {
         systems=frozenset({"Tortoise", "WaveNet-voc", "TFTTS(Taco2/FastSpeech+MelGAN)"}),
         corpora=frozenset(
             {
-                *("librispeech_resemblyzer", "pv_s2i", "prompts-menardi"),
+                *("librispeech_resemblyzer", "prompts-menardi"),
                 *("wavenet_demo", "tensorflowtts_demo"),
             }
         ),

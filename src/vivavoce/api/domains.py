@@ -5,11 +5,11 @@ import json
 from typing import Any, cast
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import cut_page, page_start, page_token
+from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
 from vivavoce.errors import InvalidRequest
 from vivavoce.ids import unique_id
-from vivavoce.sessions.documents import seconds
+from vivavoce.sessions.documents import present, seconds
 from vivavoce.store.records import Domain
 from vivavoce.store.store import Transaction
 
@@ -69,18 +69,22 @@ async def list_domains(
 ) -> shapes.ListDomainsResponse:
     """Show a page of domains, in the order they were made."""
     services = context.services
-    size = request.get("MaxResults", _PAGE_SIZE)
-    query = ["ListDomains", size]
-    now_ms = services.clock.now_ms()
-    after = page_start(services.signer, query, request.get("NextToken"), now_ms=now_ms)
-    rows = await services.store.read(lambda tx: tx.domains.page(after=after, size=size + 1))
-    page, token = cut_page(
-        rows,
-        size,
-        lambda last: page_token(services.signer, query, after=last, now_ms=now_ms),
+    wanted = PageRequest(
+        query=["ListDomains"],
+        token=request.get("NextToken"),
+        size=request.get("MaxResults", _PAGE_SIZE),
     )
-    response: dict[str, Any] = {"DomainSummaries": [_document(domain) for domain in page]}
-    return cast("shapes.ListDomainsResponse", response | _next(token))
+    page, token = await read_page(
+        wanted,
+        lambda after, size: services.store.read(lambda tx: tx.domains.page(after=after, size=size)),
+        signer=services.signer,
+        now_ms=services.clock.now_ms(),
+    )
+    response: dict[str, Any] = {
+        "DomainSummaries": [_document(domain) for domain in page],
+        "NextToken": token,
+    }
+    return cast("shapes.ListDomainsResponse", response)
 
 
 def _document(domain: Domain) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def _document(domain: Domain) -> dict[str, Any]:
         "CreatedAt": seconds(domain.created_ms),
         "UpdatedAt": seconds(domain.updated_ms),
     }
-    return {name: value for name, value in document.items() if value is not None}
+    return present(document)
 
 
 def _key_arn(context: Request, key_id: str) -> str:
@@ -110,7 +114,3 @@ def _fingerprint(context: Request, request: shapes.CreateDomainRequest) -> bytes
     facts = {name: value for name, value in request.items() if name != "ClientToken"}
     text = json.dumps([context.region, facts], sort_keys=True)
     return hashlib.sha256(text.encode()).digest()
-
-
-def _next(token: str | None) -> dict[str, Any]:
-    return {} if token is None else {"NextToken": token}

@@ -7,7 +7,8 @@ is valid for 24 hours (voice-id.md section 2.6).
 import base64
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from vivavoce.errors import InvalidRequest
@@ -23,6 +24,48 @@ class Signer(Protocol):
     def sign(self, message: bytes) -> bytes:
         """32 bytes."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest:
+    """Which page of what is wanted.
+
+    Attributes:
+        query: everything that must be the same when the next page is asked for.
+        token: of that page; None or empty for the first.
+        size: rows in a page.
+    """
+
+    query: list[Any]
+    token: str | None
+    size: int
+
+
+async def read_page(
+    request: PageRequest,
+    fetch: Callable[[int, int], Awaitable[list[tuple[int, T]]]],
+    *,
+    signer: Signer,
+    now_ms: int,
+) -> tuple[list[T], str | None]:
+    """A page of rows, and the token of the next one if there are more.
+
+    Args:
+        request: which page.
+        fetch: gives up to so many rows (second argument) after a sequence number (first), each
+            with its own.
+        signer: signs tokens.
+        now_ms: the time.
+
+    Raises:
+        InvalidRequest: the token is not ours, has expired, or belongs to another query.
+    """
+    query = [*request.query, request.size]
+    after = page_start(signer, query, request.token, now_ms=now_ms)
+    rows = await fetch(after, request.size + 1)
+    return cut_page(
+        rows, request.size, lambda last: page_token(signer, query, after=last, now_ms=now_ms)
+    )
 
 
 def page_token(signer: Signer, query: list[Any], *, after: int, now_ms: int) -> str:

@@ -4,7 +4,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import cut_page, page_start, page_token
+from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
 from vivavoce.sessions.desk import SessionOptions, StartRequest
 from vivavoce.sessions.documents import (
@@ -116,19 +116,23 @@ async def list_sessions(
     """Show a page of a domain's sessions, in the order they were started."""
     services = context.services
     domain_id, status = request["DomainId"], request.get("StreamingStatus")
-    size = request.get("MaxResults", _PAGE_SIZE)
-    query = ["ListSessions", domain_id, status, size]
-    now_ms = services.clock.now_ms()
-    after = page_start(services.signer, query, request.get("NextToken"), now_ms=now_ms)
-    rows = await services.desk.list_sessions(domain_id, status=status, after=after, size=size + 1)
-    page, token = cut_page(
-        rows,
-        size,
-        lambda last: page_token(services.signer, query, after=last, now_ms=now_ms),
+    wanted = PageRequest(
+        query=["ListSessions", domain_id, status],
+        token=request.get("NextToken"),
+        size=request.get("MaxResults", _PAGE_SIZE),
     )
-    response: dict[str, Any] = {"SessionSummaries": [session_summary(session) for session in page]}
-    if token is not None:
-        response["NextToken"] = token
+    page, token = await read_page(
+        wanted,
+        lambda after, size: services.desk.list_sessions(
+            domain_id, status=status, after=after, size=size
+        ),
+        signer=services.signer,
+        now_ms=services.clock.now_ms(),
+    )
+    response: dict[str, Any] = {
+        "SessionSummaries": [session_summary(session) for session in page],
+        "NextToken": token,
+    }
     return cast("shapes.ListSessionsResponse", response)
 
 

@@ -3,11 +3,11 @@
 from typing import Any, cast
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import cut_page, page_start, page_token
+from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
-from vivavoce.errors import Conflict, NotFound
+from vivavoce.errors import NotFound
 from vivavoce.ids import generated_id, is_generated
-from vivavoce.sessions.documents import seconds
+from vivavoce.sessions.documents import present, seconds
 from vivavoce.store.records import Speaker
 from vivavoce.store.store import Transaction
 
@@ -30,21 +30,23 @@ async def list_speakers(
     """Show a page of a domain's speakers, in the order they became known."""
     services = context.services
     domain_id = request["DomainId"]
-    size = request.get("MaxResults", _PAGE_SIZE)
-    query = ["ListSpeakers", domain_id, size]
-    now_ms = services.clock.now_ms()
-    after = page_start(services.signer, query, request.get("NextToken"), now_ms=now_ms)
-    rows = await services.store.read(
-        lambda tx: tx.speakers.page(domain_id, after=after, size=size + 1)
+    wanted = PageRequest(
+        query=["ListSpeakers", domain_id],
+        token=request.get("NextToken"),
+        size=request.get("MaxResults", _PAGE_SIZE),
     )
-    page, token = cut_page(
-        rows,
-        size,
-        lambda last: page_token(services.signer, query, after=last, now_ms=now_ms),
+    page, token = await read_page(
+        wanted,
+        lambda after, size: services.store.read(
+            lambda tx: tx.speakers.page(domain_id, after=after, size=size)
+        ),
+        signer=services.signer,
+        now_ms=services.clock.now_ms(),
     )
-    response: dict[str, Any] = {"SpeakerSummaries": [_document(speaker) for speaker in page]}
-    if token is not None:
-        response["NextToken"] = token
+    response: dict[str, Any] = {
+        "SpeakerSummaries": [_document(speaker) for speaker in page],
+        "NextToken": token,
+    }
     return cast("shapes.ListSpeakersResponse", response)
 
 
@@ -56,7 +58,7 @@ async def opt_out_speaker(
     domain_id, speaker_id = request["DomainId"], request["SpeakerId"]
 
     def work(tx: Transaction) -> Speaker:
-        _require_active(tx, domain_id)
+        tx.domains.get_active(domain_id)
         speaker = tx.speakers.find(domain_id, speaker_id)
         if speaker is None:
             if is_generated(speaker_id):
@@ -86,17 +88,12 @@ async def delete_speaker(context: Request, request: shapes.DeleteSpeakerRequest)
     """Forget a speaker altogether; an opt-out is forgotten with it."""
 
     def work(tx: Transaction) -> None:
-        _require_active(tx, request["DomainId"])
+        tx.domains.get_active(request["DomainId"])
         speaker = tx.speakers.get(request["DomainId"], request["SpeakerId"])
         tx.sessions.forget_speech_of(speaker.speaker_id)
         tx.speakers.remove(speaker.speaker_id)
 
     await context.services.store.write(work)
-
-
-def _require_active(tx: Transaction, domain_id: str) -> None:
-    if tx.domains.get(domain_id).status != "ACTIVE":
-        raise Conflict("DOMAIN_NOT_ACTIVE", "The domain is not active.")
 
 
 def _document(speaker: Speaker) -> dict[str, Any]:
@@ -109,4 +106,4 @@ def _document(speaker: Speaker) -> dict[str, Any]:
         "UpdatedAt": seconds(speaker.updated_ms),
         "LastAccessedAt": seconds(speaker.last_accessed_ms),
     }
-    return {name: value for name, value in document.items() if value is not None}
+    return present(document)

@@ -174,7 +174,7 @@ class SessionDesk:
         """
 
         def work(tx: Transaction) -> Session:
-            _active_domain(tx, domain_id)
+            tx.domains.get_active(domain_id)
             session = tx.sessions.get(domain_id, name_or_id)
             return self._apply(tx, session, options)
 
@@ -225,7 +225,7 @@ class SessionDesk:
         """
 
         def check(tx: Transaction) -> tuple[Session, str]:
-            domain = _active_domain(tx, domain_id)
+            domain = tx.domains.get_active(domain_id)
             wanted = watchlist_id or domain.default_watchlist_id
             tx.domains.require_watchlist(domain_id, wanted)
             return tx.sessions.get(domain_id, name_or_id), wanted
@@ -382,7 +382,7 @@ class SessionDesk:
 
     def _start(self, tx: Transaction, request: StartRequest) -> Session:
         now_ms = self._clock.now_ms()
-        domain = _active_domain(tx, request.domain_id)
+        domain = tx.domains.get_active(request.domain_id)
         fingerprint = _fingerprint(request)
         if request.client_token is not None:
             found = tx.tokens.find("StartSession", request.client_token)
@@ -511,7 +511,7 @@ class SessionDesk:
         return speaker
 
     def _request_enrollment(self, tx: Transaction, domain_id: str, name_or_id: str) -> Session:
-        _active_domain(tx, domain_id)
+        tx.domains.get_active(domain_id)
         session = tx.sessions.get(domain_id, name_or_id)
         if session.customer_id is None:
             raise Conflict(
@@ -633,7 +633,7 @@ class SessionDesk:
         )
 
     def _draft(self, tx: Transaction, domain_id: str, name_or_id: str) -> Draft:
-        _active_domain(tx, domain_id)
+        tx.domains.get_active(domain_id)
         session = self._current(tx.sessions.get(domain_id, name_or_id))
         return draft_evaluation(
             tx, session, self._judge, model=self._encoder.model, now_ms=self._clock.now_ms()
@@ -672,13 +672,6 @@ _NOTHING = np.zeros(0, np.int16)
 
 def _stream_of(call: LiveCall) -> int:
     return call.identity.stream_number
-
-
-def _active_domain(tx: Transaction, domain_id: str) -> Domain:
-    domain = tx.domains.get(domain_id)
-    if domain.status != "ACTIVE":
-        raise Conflict("DOMAIN_NOT_ACTIVE", "The domain is not active.")
-    return domain
 
 
 def _fingerprint(request: StartRequest) -> bytes:

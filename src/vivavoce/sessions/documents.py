@@ -73,18 +73,18 @@ def session_document(session: Session, progress: Progress | None) -> Document:
         },
         "EnrollmentRequestDetails": None
         if session.enrollment_status is None
-        else _present({"Status": session.enrollment_status, "Message": session.enrollment_message}),
+        else present({"Status": session.enrollment_status, "Message": session.enrollment_message}),
         "AudioProgress": progress_document(session, progress),
         "CreatedAt": seconds(session.created_ms),
         "UpdatedAt": seconds(session.updated_ms),
         "EndedAt": seconds(session.ended_ms),
     }
-    return _present(document)
+    return present(document)
 
 
 def session_summary(session: Session) -> Document:
     """`SessionSummary`."""
-    return _present(
+    return present(
         {
             "SessionId": session.session_id,
             "SessionName": session.name,
@@ -101,7 +101,7 @@ def session_summary(session: Session) -> Document:
 def evaluation_document(evaluation: Evaluation, progress: Progress | None) -> Document:
     """`EvaluateSessionResponse`."""
     session = evaluation.session
-    return _present(
+    return present(
         {
             "DomainId": session.domain_id,
             "SessionId": session.session_id,
@@ -116,7 +116,7 @@ def evaluation_document(evaluation: Evaluation, progress: Progress | None) -> Do
 
 
 def _authentication(outcome: AuthenticationOutcome, session: Session) -> Document:
-    return _present(
+    return present(
         {
             "AuthenticationResultId": outcome.result_id,
             "Decision": outcome.decision,
@@ -132,7 +132,7 @@ def _authentication(outcome: AuthenticationOutcome, session: Session) -> Documen
 
 def _fraud(outcome: FraudOutcomeGiven) -> Document:
     judged = outcome.known_fraudster_risk is not None
-    return _present(
+    return present(
         {
             "FraudDetectionResultId": outcome.result_id,
             "Decision": outcome.decision,
@@ -142,7 +142,7 @@ def _fraud(outcome: FraudOutcomeGiven) -> Document:
                 "WatchlistId": outcome.watchlist_id,
             },
             "RiskDetails": {
-                "KnownFraudsterRisk": _present(
+                "KnownFraudsterRisk": present(
                     {
                         "RiskScore": outcome.known_fraudster_risk,
                         "GeneratedFraudsterId": outcome.fraudster_id,
@@ -158,7 +158,8 @@ def _fraud(outcome: FraudOutcomeGiven) -> Document:
     )
 
 
-def _present(document: Document) -> Document:
+def present(document: Document) -> Document:
+    """A document without the members that are absent."""
     return {name: value for name, value in document.items() if value is not None}
 
 

@@ -95,6 +95,8 @@ def draft_evaluation(
             evaluation=Evaluation(session=session, authentication=None, fraud=None), new_results=()
         )
     evidence = tx.evidence.find(session)
+    if evidence is not None and evidence.model != model:
+        evidence = None  # from before the encoder was changed: compares with nothing any more
     new: list[Result] = []
     authentication = desk.authentication(evidence, new) if session.authentication_enabled else None
     fraud = desk.fraud(evidence, new) if session.fraud_detection_enabled else None

@@ -27,10 +27,7 @@ def open_database(url: str) -> Engine:
     where = make_url(url).render_as_string(hide_password=True)
     try:
         engine = create_engine(url, hide_parameters=True)
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
-        with engine.begin() as connection:
-            _migrate(connection)
+        _bring_up(engine)
     except CommandError as error:
         raise StoreError(
             f"{where} was written by a later version of vivavoce; install that version"
@@ -38,6 +35,17 @@ def open_database(url: str) -> Engine:
     except SQLAlchemyError as error:
         raise StoreError(f"{where} cannot be opened: {error.args[0]}") from error
     return engine
+
+
+def _bring_up(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    try:
+        with engine.begin() as connection:
+            _migrate(connection)
+    except BaseException:
+        engine.dispose()  # a database that is refused is let go of
+        raise
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
-from vivavoce.errors import NotFound
+from vivavoce.errors import Conflict, NotFound
 from vivavoce.store import tables
 from vivavoce.store.records import Domain
 from vivavoce.store.sealing import DomainSealer, Keys, domain_sealer
@@ -58,6 +58,18 @@ class Domains:
         if row is None:
             raise NotFound("DOMAIN")
         return self._open(row)
+
+    def get_active(self, domain_id: str) -> Domain:
+        """One domain, for what only an active one allows.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: it is not active.
+        """
+        domain = self.get(domain_id)
+        if domain.status != "ACTIVE":
+            raise Conflict("DOMAIN_NOT_ACTIVE", "The domain is not active.")
+        return domain
 
     def page(self, *, after: int, size: int) -> list[tuple[int, Domain]]:
         """Up to `size` domains whose sequence number is above `after`, each with its own."""

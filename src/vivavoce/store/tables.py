@@ -1,6 +1,8 @@
 """The tables. Instants are milliseconds since the epoch; `sealed` columns open only with a key.
 
-`sequence` orders rows as they were made, so that pages are cut by value and not by offset.
+`sequence` orders rows as they were made, so that pages are cut by value and not by offset. It is
+never given twice (`sqlite_autoincrement`; PostgreSQL's sequences never do that): a row made after
+the last one was deleted is still behind it.
 """
 
 from sqlalchemy import (
@@ -67,6 +69,7 @@ domains = Table(
     Column("default_watchlist_id", String(22), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 idempotency_tokens = Table(
@@ -88,6 +91,7 @@ watchlists = Table(
     Column("is_default", Boolean, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 speakers = Table(
@@ -103,6 +107,7 @@ speakers = Table(
     Column("updated_ms", BigInteger, nullable=False),
     Column("last_accessed_ms", BigInteger),
     UniqueConstraint("domain_id", "customer_id_index"),
+    sqlite_autoincrement=True,
 )
 
 fraudsters = Table(
@@ -112,6 +117,7 @@ fraudsters = Table(
     Column("fraudster_id", String(25), nullable=False, unique=True),
     _domain_id(),
     Column("created_ms", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 watchlist_members = Table(
@@ -174,6 +180,7 @@ sessions = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     UniqueConstraint("domain_id", "name"),
+    sqlite_autoincrement=True,
 )
 
 evidence = Table(

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from av.audio.stream import AudioStream
 
 from vivavoce.audio.recording import iter_recording, read_recording
 from vivavoce.errors import AudioError, BadAudioParameters, UnreadableRecording
@@ -24,13 +25,14 @@ def agrees(samples: np.ndarray, hz: float = 440.0) -> bool:
     middle = samples[1000:7000].astype(float) / 32768
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
     peak_hz = np.argmax(spectrum) * 8000 / len(middle)
-    return abs(peak_hz - hz) < 3 and 0.2 < np.abs(middle).max() < 0.45
+    return bool(abs(peak_hz - hz) < 3 and 0.2 < np.abs(middle).max() < 0.45)
 
 
 def write_with_ffmpeg(path: Path, codec: str, rate_hz: int, sample_format: str) -> None:
     """One second of the tone in a container and codec that libsndfile does not write."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate_hz, layout="mono")
+        assert isinstance(stream, AudioStream)
         if codec != "libopencore_amrnb":
             stream.bit_rate = 64_000
         audio = tone(1.0, rate_hz)

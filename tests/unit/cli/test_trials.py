@@ -213,6 +213,7 @@ def test_error_rates_count_labelled_rows_that_could_be_judged(tmp_path):
     accuracy = accuracy_of(
         results(tmp_path, [(0.9, 1), (0.2, 1), (0.1, 0), (0.4, 0), (None, 1), (0.99, "")])
     )
+    assert accuracy is not None
     assert (accuracy.targets, accuracy.nontargets) == (2, 2)
     assert accuracy.eer.value == 0.5
     assert accuracy.frr_at == {0.01: None, 0.001: None}

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from training import telephone
+from vivavoce.audio.arrays import Floats
 
 RATE_HZ = 8000
 
 
-def speech_like(seconds: float = 2.0) -> np.ndarray:
+def speech_like(seconds: float = 2.0) -> Floats:
     """A buzz of changing pitch through two formants, with pauses: codecs treat it as a voice."""
     n = int(seconds * RATE_HZ)
     t = np.arange(n) / RATE_HZ
@@ -87,8 +88,8 @@ def test_the_same_seed_gives_the_same_noise():
 
 
 def test_a_level_is_reached_whatever_it_was_before():
-    quiet = telephone.set_level(speech_like() * 0.01, -26)
-    loud = telephone.set_level(speech_like() * 0.9, -26)
+    quiet = telephone.set_level(speech_like() * np.float32(0.01), -26)
+    loud = telephone.set_level(speech_like() * np.float32(0.9), -26)
     assert np.allclose(quiet, loud, atol=1e-4)
 
 

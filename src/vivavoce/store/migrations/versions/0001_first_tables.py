@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_domains")),
         sa.UniqueConstraint("domain_id", name=op.f("uq_domains_domain_id")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "idempotency_tokens",
@@ -68,6 +69,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_fraudsters")),
         sa.UniqueConstraint("fraudster_id", name=op.f("uq_fraudsters_fraudster_id")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("fraudsters", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_fraudsters_domain_id"), ["domain_id"], unique=False)
@@ -115,6 +117,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_sessions")),
         sa.UniqueConstraint("domain_id", "name", name=op.f("uq_sessions_domain_id_name")),
         sa.UniqueConstraint("session_id", name=op.f("uq_sessions_session_id")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_sessions_domain_id"), ["domain_id"], unique=False)
@@ -149,6 +152,7 @@ def upgrade() -> None:
             "domain_id", "customer_id_index", name=op.f("uq_speakers_domain_id_customer_id_index")
         ),
         sa.UniqueConstraint("speaker_id", name=op.f("uq_speakers_speaker_id")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("speakers", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_speakers_domain_id"), ["domain_id"], unique=False)
@@ -193,6 +197,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_watchlists")),
         sa.UniqueConstraint("watchlist_id", name=op.f("uq_watchlists_watchlist_id")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("watchlists", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_watchlists_domain_id"), ["domain_id"], unique=False)

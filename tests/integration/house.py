@@ -1,0 +1,127 @@
+"""A whole house without sockets and models: real store, real calls, made-up voices."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.fakes import FakeEngines, LoudDetector, StillClock, cut, straight_judge, towards, voice
+from tests.integration import rows
+from vivavoce.call.calls import Calls
+from vivavoce.call.runner import LiveCall
+from vivavoce.sessions.desk import SessionDesk, SessionOptions, StartRequest
+from vivavoce.sessions.evaluation import Evaluation
+from vivavoce.store.records import Session
+from vivavoce.store.store import Store
+from vivavoce.vault.vault import Vault
+
+ANNA, BEN = 3, 5
+"""Two voices as unlike as voices can be."""
+
+TOKEN_LIFETIME_S = 900.0
+
+
+@dataclass(kw_only=True)
+class House:
+    """What a test may look at and change."""
+
+    store: Store
+    vault: Vault
+    engines: FakeEngines
+    clock: StillClock
+    calls: Calls
+    desk: SessionDesk
+
+    async def start(self, name: str | None = "call", **members: Any) -> tuple[Session, str]:
+        """Start a session; what is no member of the request is one of its options."""
+        request = {
+            "domain_id": rows.DOMAIN_ID,
+            "authentication_enabled": None,
+            "fraud_detection_enabled": None,
+            "client_token": None,
+        }
+        request |= {key: members.pop(key) for key in list(members) if key in request}
+        return await self.desk.start(
+            StartRequest(name=name, options=SessionOptions(**members), **request)
+        )
+
+    async def open(self, session: Session, token: str) -> LiveCall:
+        """Connect to a session's stream."""
+        return await self.desk.open_stream(session.session_id, token)
+
+    async def say(self, call: LiveCall, speaker: int, seconds: float) -> None:
+        """Let a made-up voice speak in a call, in packets."""
+        samples = voice(speaker, seconds)
+        for piece in cut(samples, range(4000, len(samples), 4000)):
+            await call.inbox.put(piece)
+
+    async def stream(self, speaker: int, seconds: float, name: str = "call", **members: Any) -> str:
+        """A whole stream from start to end; gives the session's id."""
+        session, token = await self.start(name, **members)
+        call = await self.open(session, token)
+        await self.say(call, speaker, seconds)
+        await self.desk.end(rows.DOMAIN_ID, session.session_id)
+        return session.session_id
+
+    async def enroll(self, customer_id: str, speaker: int = ANNA) -> None:
+        """Enrol a caller in a session of their own."""
+        name = f"enrolment-of-{customer_id}"
+        await self.stream(speaker, 31, name, speaker_id=customer_id)
+        session, _ = await self.desk.enroll(rows.DOMAIN_ID, name)
+        assert session.enrollment_status == "COMPLETED"
+
+    async def evaluate(self, name: str = "call") -> Evaluation:
+        """Evaluate a session."""
+        evaluation, _ = await self.desk.evaluate(rows.DOMAIN_ID, name)
+        return evaluation
+
+    async def session(self, name: str = "call") -> Session:
+        """A session as the desk describes it."""
+        session, _ = await self.desk.describe(rows.DOMAIN_ID, name)
+        return session
+
+    async def update(self, name: str = "call", **options: Any) -> Session:
+        """Change a session."""
+        session, _ = await self.desk.update(rows.DOMAIN_ID, name, SessionOptions(**options))
+        return session
+
+    async def speaker_status(self, customer_id: str) -> str:
+        """A speaker's status in the store."""
+        speaker = await self.store.read(lambda tx: tx.speakers.get(rows.DOMAIN_ID, customer_id))
+        return speaker.status
+
+    async def opt_out(self, customer_id: str) -> None:
+        """What OptOutSpeaker does."""
+
+        def work(tx: Any) -> None:
+            speaker = tx.speakers.get(rows.DOMAIN_ID, customer_id)
+            tx.speakers.set_status(speaker.speaker_id, "OPTED_OUT", now_ms=self.clock.now_ms())
+            tx.voiceprints.remove(speaker.speaker_id)
+            tx.sessions.forget_speech_of(speaker.speaker_id)
+
+        await self.store.write(work)
+
+    async def delete_speaker(self, customer_id: str) -> None:
+        """What DeleteSpeaker does."""
+
+        def work(tx: Any) -> None:
+            speaker = tx.speakers.get(rows.DOMAIN_ID, customer_id)
+            tx.sessions.forget_speech_of(speaker.speaker_id)
+            tx.speakers.remove(speaker.speaker_id)
+
+        await self.store.write(work)
+
+
+def build_house(store: Store, vault: Vault, *, limit: int = 4) -> House:
+    """Build one in a store that has the domain of `rows`."""
+    engines = FakeEngines(vectors={ANNA: towards(1), BEN: towards(0)})
+    clock = StillClock()
+    calls = Calls(engines=engines, new_detector=LoudDetector, limit=limit, inbox_s=30, threads=1)
+    desk = SessionDesk(
+        store=store,
+        calls=calls,
+        encoder=engines,
+        judge=straight_judge(),
+        signer=vault.root,
+        clock=clock,
+        token_lifetime_s=TOKEN_LIFETIME_S,
+    )
+    return House(store=store, vault=vault, engines=engines, clock=clock, calls=calls, desk=desk)
