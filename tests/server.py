@@ -43,11 +43,9 @@ class Server:
         self._clients = []
 
     def start(self):
-        command = [sys.executable, "-m", "vivavoce", "serve", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                command, stderr=output, stdout=output, env={**os.environ, **self._settings}
+                self.command, stderr=output, stdout=output, env={**os.environ, **self._settings}
             )
         until = time.monotonic() + START_S
         while time.monotonic() < until and self.process.poll() is None:
@@ -57,6 +55,13 @@ class Server:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
         pytest.fail(f"the server did not start: {self.log}")
+
+    @property
+    def command(self):
+        return [
+            *(sys.executable, "-m", "vivavoce", "serve", "--host", "127.0.0.1"),
+            *("--port", str(self.port), "--data-dir", str(self.data_dir)),
+        ]
 
     def stop(self):
         """Stop it as an operator does; gives its exit status."""

@@ -27,5 +27,7 @@ def start_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # An access log would name session ids and tokens in URLs.
+    # Access logs name session ids and tokens in URLs. For WebSockets uvicorn writes them, and below
+    # that the messages themselves, to what it calls its error log.
     logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -1,5 +1,7 @@
 """A whole house without sockets and models: real store, real calls, made-up voices."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,13 @@ ANNA, BEN = 3, 5
 TOKEN_LIFETIME_S = 900.0
 
 
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what the call does in its own time."""
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)
+
+
 @dataclass(kw_only=True)
 class House:
     """What a test may look at and change."""
@@ -32,7 +41,7 @@ class House:
 
     async def start(self, name: str | None = "call", **members: Any) -> tuple[Session, str]:
         """Start a session; what is no member of the request is one of its options."""
-        request = {
+        request: dict[str, Any] = {
             "domain_id": rows.DOMAIN_ID,
             "authentication_enabled": None,
             "fraud_detection_enabled": None,

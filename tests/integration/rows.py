@@ -1,5 +1,6 @@
 """One row of each kind, to be changed by keyword."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,123 +15,110 @@ FRAUDSTER_ID = "id#dsLMOu3G3fB73RzoP6UYZH"
 VECTOR = np.array([0.6, -0.8, 0.0], np.float32)
 SPEECH = np.arange(-4000, 4000, dtype=np.int16)
 
+_DOMAIN = Domain(
+    domain_id=DOMAIN_ID,
+    arn=f"arn:aws:voiceid:us-east-1:000000000000:domain/{DOMAIN_ID}",
+    name="retail-bank",
+    description="Grüße an Anna",
+    kms_key_id="arn:aws:kms:us-east-1:000000000000:key/k",
+    status="ACTIVE",
+    default_watchlist_id=WATCHLIST_ID,
+    created_ms=1_700_000_000_000,
+    updated_ms=1_700_000_000_001,
+)
+_SPEAKER = Speaker(
+    speaker_id=SPEAKER_ID,
+    domain_id=DOMAIN_ID,
+    customer_id="customer-4711",
+    status="PENDING",
+    created_ms=1,
+    updated_ms=2,
+    last_accessed_ms=None,
+)
+_FRAUDSTER = Fraudster(
+    fraudster_id=FRAUDSTER_ID,
+    domain_id=DOMAIN_ID,
+    watchlist_ids=(WATCHLIST_ID,),
+    created_ms=3,
+)
+_VOICEPRINT = Voiceprint(
+    owner_id=SPEAKER_ID,
+    domain_id=DOMAIN_ID,
+    model="ge2e@0123456789ab",
+    vector=VECTOR,
+    created_ms=4,
+)
+_SESSION = Session(
+    session_id=SESSION_ID,
+    domain_id=DOMAIN_ID,
+    name="call-1",
+    speaker_id=SPEAKER_ID,
+    customer_id="customer-4711",
+    authentication_enabled=True,
+    fraud_detection_enabled=False,
+    acceptance_threshold=90,
+    risk_threshold=50,
+    watchlist_id=WATCHLIST_ID,
+    authentication_minimum_s=10,
+    stream_number=1,
+    streaming_status="ONGOING",
+    stream_expires_ms=10_000,
+    stream_started_ms=5_000,
+    ended_ms=None,
+    received_s=12.5,
+    net_speech_s=7.25,
+    lost_s=0.125,
+    quality="GOOD",
+    enrollment_status="FAILED",
+    enrollment_message="The requested speaker does not exist",
+    speech_s=0.0,
+    created_ms=4_000,
+    updated_ms=6_000,
+)
+_EVIDENCE = Evidence(
+    session_id=SESSION_ID,
+    stream_number=1,
+    number=2,
+    net_speech_s=10.016,
+    started_ms=5_100,
+    ended_ms=17_000,
+    model="ge2e@0123456789ab",
+    vector=VECTOR,
+    spoof_raw=-1.25,
+)
+_RESULT = Result(
+    session_id=SESSION_ID,
+    kind="authentication",
+    result_id="xPMWAxFSWQ9CJrBXTaatds",
+    basis=bytes(range(32)),
+    body='{"decision": "ACCEPT"}',
+    created_ms=7_000,
+)
+
 
 def domain(**changes: Any) -> Domain:
-    return Domain(
-        **{
-            "domain_id": DOMAIN_ID,
-            "arn": f"arn:aws:voiceid:us-east-1:000000000000:domain/{DOMAIN_ID}",
-            "name": "retail-bank",
-            "description": "Grüße an Anna",
-            "kms_key_id": "arn:aws:kms:us-east-1:000000000000:key/k",
-            "status": "ACTIVE",
-            "default_watchlist_id": WATCHLIST_ID,
-            "created_ms": 1_700_000_000_000,
-            "updated_ms": 1_700_000_000_001,
-        }
-        | changes
-    )
+    return replace(_DOMAIN, **changes)
 
 
 def speaker(**changes: Any) -> Speaker:
-    return Speaker(
-        **{
-            "speaker_id": SPEAKER_ID,
-            "domain_id": DOMAIN_ID,
-            "customer_id": "customer-4711",
-            "status": "PENDING",
-            "created_ms": 1,
-            "updated_ms": 2,
-            "last_accessed_ms": None,
-        }
-        | changes
-    )
+    return replace(_SPEAKER, **changes)
 
 
 def fraudster(**changes: Any) -> Fraudster:
-    return Fraudster(
-        **{
-            "fraudster_id": FRAUDSTER_ID,
-            "domain_id": DOMAIN_ID,
-            "watchlist_ids": (WATCHLIST_ID,),
-            "created_ms": 3,
-        }
-        | changes
-    )
+    return replace(_FRAUDSTER, **changes)
 
 
 def voiceprint(**changes: Any) -> Voiceprint:
-    return Voiceprint(
-        **{
-            "owner_id": SPEAKER_ID,
-            "domain_id": DOMAIN_ID,
-            "model": "ge2e@0123456789ab",
-            "vector": VECTOR,
-            "created_ms": 4,
-        }
-        | changes
-    )
+    return replace(_VOICEPRINT, **changes)
 
 
 def session(**changes: Any) -> Session:
-    return Session(
-        **{
-            "session_id": SESSION_ID,
-            "domain_id": DOMAIN_ID,
-            "name": "call-1",
-            "speaker_id": SPEAKER_ID,
-            "customer_id": "customer-4711",
-            "authentication_enabled": True,
-            "fraud_detection_enabled": False,
-            "acceptance_threshold": 90,
-            "risk_threshold": 50,
-            "watchlist_id": WATCHLIST_ID,
-            "authentication_minimum_s": 10,
-            "stream_number": 1,
-            "streaming_status": "ONGOING",
-            "stream_expires_ms": 10_000,
-            "stream_started_ms": 5_000,
-            "ended_ms": None,
-            "received_s": 12.5,
-            "net_speech_s": 7.25,
-            "lost_s": 0.125,
-            "quality": "GOOD",
-            "enrollment_status": "FAILED",
-            "enrollment_message": "The requested speaker does not exist",
-            "speech_s": 0.0,
-            "created_ms": 4_000,
-            "updated_ms": 6_000,
-        }
-        | changes
-    )
+    return replace(_SESSION, **changes)
 
 
 def evidence(**changes: Any) -> Evidence:
-    return Evidence(
-        **{
-            "session_id": SESSION_ID,
-            "stream_number": 1,
-            "number": 2,
-            "net_speech_s": 10.016,
-            "started_ms": 5_100,
-            "ended_ms": 17_000,
-            "model": "ge2e@0123456789ab",
-            "vector": VECTOR,
-            "spoof_raw": -1.25,
-        }
-        | changes
-    )
+    return replace(_EVIDENCE, **changes)
 
 
 def result(**changes: Any) -> Result:
-    return Result(
-        **{
-            "session_id": SESSION_ID,
-            "kind": "authentication",
-            "result_id": "xPMWAxFSWQ9CJrBXTaatds",
-            "basis": bytes(range(32)),
-            "body": '{"decision": "ACCEPT"}',
-            "created_ms": 7_000,
-        }
-        | changes
-    )
+    return replace(_RESULT, **changes)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.fakes import towards
 from tests.integration import rows
-from tests.integration.house import ANNA, BEN
+from tests.integration.house import ANNA, BEN, until
 from vivavoce.errors import Conflict, NotFound
 from vivavoce.sessions.documents import evaluation_document
 
@@ -208,9 +208,7 @@ async def test_an_unknown_session_or_a_suspended_domain_is_an_error(house):
     with pytest.raises(NotFound) as missing:
         await house.evaluate("nothing")
     assert missing.value.resource_type == "SESSION"
-    suspended = rows.domain(
-        domain_id="0" * 22, default_watchlist_id="w" * 22, status="SUSPENDED"
-    )
+    suspended = rows.domain(domain_id="0" * 22, default_watchlist_id="w" * 22, status="SUSPENDED")
     await house.store.write(lambda tx: tx.domains.add(suspended))
     with pytest.raises(Conflict) as refused:
         await house.desk.evaluate("0" * 22, "call")
@@ -333,16 +331,17 @@ async def test_more_speech_of_a_live_call_decides_anew(house):
     await house.enroll("anna")
     session, token = await house.start(speaker_id="anna", authentication_minimum_s=5)
     call = await house.open(session, token)
-    seen = []
+    seen = set()
+
+    async def decided_anew():
+        outcome = await authentication(house)
+        return outcome.decision == "ACCEPT" and outcome.result_id not in seen
+
     for seconds in (6, 5, 10):
         await house.say(call, ANNA, seconds)
-        async with asyncio.timeout(5):
-            while (await authentication(house)).result_id in seen:
-                await asyncio.sleep(0.01)
-            while (await authentication(house)).decision == "NOT_ENOUGH_SPEECH":
-                await asyncio.sleep(0.01)
-        seen.append((await authentication(house)).result_id)
-    assert len(set(seen)) == 3
+        await until(decided_anew)
+        seen.add((await authentication(house)).result_id)
+    assert len(seen) == 3
 
 
 async def test_a_new_stream_begins_afresh(house):
@@ -362,9 +361,11 @@ async def test_a_minimum_lowered_during_the_call_decides_on_what_was_heard(house
     await house.say(call, ANNA, 7)
     assert (await authentication(house)).decision == "NOT_ENOUGH_SPEECH"
     await house.update(authentication_minimum_s=5)
-    async with asyncio.timeout(5):
-        while (await authentication(house)).decision != "ACCEPT":
-            await asyncio.sleep(0.01)
+    await until(lambda: accepted(house))
+
+
+async def accepted(house):
+    return (await authentication(house)).decision == "ACCEPT"
 
 
 # --- when a speaker was last here

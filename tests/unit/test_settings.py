@@ -71,7 +71,7 @@ def test_so_it_is_from_the_file(folder, text):
 
 def test_a_file_that_is_no_text_is_refused(folder):
     (folder / "vivavoce.toml").write_bytes(b"host = '\xff'\n")
-    with pytest.raises(SettingsInvalid, match="vivavoce.toml"):
+    with pytest.raises(SettingsInvalid, match=r"vivavoce\.toml"):
         read_settings({"data_dir": folder})
 
 

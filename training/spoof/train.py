@@ -54,7 +54,7 @@ class Recipe:
     """
 
     seed: int = 1
-    steps: int = 1200
+    steps: int = 1100
     pairs: int = 12
     singles: int = 20
     shortest_s: float = 2.0
@@ -85,7 +85,9 @@ class Feed:
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Features, shape (batch, frames, bands), and labels, shape (batch, 1)."""
         recipe, rng = self._recipe, self._rng
-        length = int(rng.uniform(recipe.shortest_s, recipe.longest_s) * CALL_RATE_HZ)
+        # Whole tenths of a second: lengths with large prime factors make Fourier transforms slow.
+        tenths = round(10 * rng.uniform(recipe.shortest_s, recipe.longest_s))
+        length = tenths * CALL_RATE_HZ // 10
         features: list[Floats] = []
         labels: list[float] = []
         for _ in range(recipe.pairs):
@@ -138,7 +140,7 @@ def train(feed: Feed, recipe: Recipe) -> SpoofNet:
     """Train a network on what a feed gives."""
     torch.manual_seed(recipe.seed)
     torch.use_deterministic_algorithms(mode=True)
-    network = SpoofNet(SPOOF_BANDS)
+    network = SpoofNet(SPOOF_BANDS).to(memory_format=torch.channels_last)  # a third faster
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, recipe.steps, pct_start=0.1
@@ -161,7 +163,7 @@ def train(feed: Feed, recipe: Recipe) -> SpoofNet:
                 f"step {step}: loss {total / 100:.3f}, {time.monotonic() - began:.0f} s", flush=True
             )
             total = 0.0
-    return network.eval()
+    return network.to(memory_format=torch.contiguous_format).eval()
 
 
 def export(network: SpoofNet, path: Path, recipe: Recipe) -> None:

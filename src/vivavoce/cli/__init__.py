@@ -18,7 +18,7 @@ from vivavoce.cli.score import score
 from vivavoce.cli.sdk_path import sdk_path
 from vivavoce.cli.serve import serve
 
-# from vivavoce.cli.trials import trials
+from vivavoce.cli.trials import trials
 from vivavoce.errors import VivavoceError
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ app.command()(demo)
 app.command()(serve)
 app.command()(call)
 app.command()(score)
-# app.command()(trials)
+app.command()(trials)
 app.command("sdk-path")(sdk_path)
 app.add_typer(models.app, name="models")
 

@@ -1,12 +1,19 @@
 """`vivavoce serve`."""
 
+import os
+import signal
+import socket
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 import uvicorn
 
 from vivavoce.app import build_app, lay_foundation
+from vivavoce.errors import SettingsInvalid
+from vivavoce.gateway.websocket import WebSocketProtocol
 from vivavoce.logs import start_logging
 from vivavoce.settings import SETTINGS_FILE, Settings, read_settings
 
@@ -15,6 +22,9 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 
 _PONG_TIMEOUT_S = 120.0
 """A peer that sends faster than it is heard is made to wait, and its pong waits with its audio."""
+
+_BACKLOG = 2048
+"""Connections that may wait to be accepted; uvicorn's own default."""
 
 
 def _settings_help() -> str:
@@ -46,29 +56,62 @@ def serve(
     """Run the server; the help text is made from the settings, below."""
     settings = read_settings({"host": host, "port": port, "data_dir": data_dir, "auth": auth})
     start_logging(settings.log_level)
+    # Before anything else: a second start by mistake must not touch the first one's data.
+    listener = _listen(settings)
     foundation = lay_foundation(settings)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             build_app(foundation),
-            host=settings.host,
-            port=settings.port,
             log_config=None,
             access_log=False,
-            ws="websockets-sansio",
+            # httptools has no limit on headers: anybody could fill the memory with them.
+            http="h11",
+            ws=WebSocketProtocol,
             ws_max_size=MAX_MESSAGE_BYTES,
+            # A mebibyte of zeros compresses to a kilobyte: one packet would unfold to hundreds of
+            # megabytes before the call is asked whether it wants them. Audio gains nothing by it.
+            ws_per_message_deflate=False,
             ws_ping_timeout=_PONG_TIMEOUT_S,
             timeout_graceful_shutdown=round(settings.drain_s),
             server_header=False,
         )
     )
-    _announce(settings)
-    server.run()
+    _announce(settings, port=listener.getsockname()[1])
+    # uvicorn drains at SIGTERM and then raises it once more: that is when this ends the process.
+    signal.signal(signal.SIGTERM, _leave)
+    server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(1)
 
 
-def _announce(settings: Settings) -> None:
-    url = f"http://{settings.host}:{settings.port}"
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal; at a second Ctrl-C leave at once."""
+        if self.should_exit and sig == signal.SIGINT:
+            # What was acknowledged is in the database: this loses no more than `kill -9` does.
+            os._exit(130)
+        super().handle_exit(sig, frame)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Port and host; IPv6 has two numbers more.
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        where = f"{settings.host} port {settings.port}"
+        raise SettingsInvalid(f"cannot listen on {where}: {error.strerror}") from error
+
+
+def _announce(settings: Settings, *, port: int) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{port}"
     typer.echo(f"vivavoce listens on {url}", err=True)
     if settings.auth == "none":
         typer.echo("Requests are NOT authenticated: this is a sandbox.", err=True)

@@ -154,11 +154,12 @@ class SessionDesk:
         Raises:
             NotFound: no such domain.
         """
+        now_ms = self._clock.now_ms()
         return await self._store.read(
             lambda tx: [
                 (sequence, self._current(session))
                 for sequence, session in tx.sessions.page(
-                    domain_id, status=status, after=after, size=size
+                    domain_id, status=status, now_ms=now_ms, after=after, size=size
                 )
             ]
         )
@@ -271,15 +272,15 @@ class SessionDesk:
         """Take up a session's stream: begin its call, or go on with it after a lost connection.
 
         Raises:
+            NotFound: no such session.
             StreamTokenRejected: wrong, expired, for another session or an earlier stream.
-            NotFound: the session is gone.
             AlreadyStreaming: another connection feeds the call.
             AtCapacity: no further call can be admitted.
         """
+        session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
         ticket = read_token(token, self._signer)
         if ticket.session_id != session_id:
             raise StreamTokenRejected("The stream token was made for another session")
-        session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
         if ticket.stream_number != session.stream_number:
             raise StreamTokenRejected("The stream token was made for an earlier stream")
         call = self._calls.find(session_id)
@@ -370,7 +371,10 @@ class SessionDesk:
         interrupted = await self._store.write(lambda tx: tx.sessions.end_interrupted(now_ms=now_ms))
         if interrupted:
             _log.warning("%d streams were interrupted by the last stop", interrupted)
-        for session in await self._store.read(lambda tx: tx.sessions.awaiting_enrollment()):
+        ready = await self._store.read(
+            lambda tx: tx.sessions.awaiting_enrollment(speech_s=ENROLLMENT_MINIMUM_S)
+        )
+        for session in ready:
             await self._enroll_if_ready(session)
 
     async def forget_old_speech(self, *, older_than_s: float) -> int:
@@ -537,19 +541,23 @@ class SessionDesk:
 
     async def _enroll_if_ready(self, session: Session) -> Session:
         """Complete a requested enrolment if there is enough speech; gives the session as it is."""
-        if session.enrollment_status not in ("NOT_ENOUGH_SPEECH", "IN_PROGRESS"):
+        if session.enrollment_status not in _OPEN_ENROLLMENTS:
             return session
         speech = (await self._speech(session))[: ENROLLMENT_MINIMUM_S * CALL_RATE_HZ]
         if len(speech) < ENROLLMENT_MINIMUM_S * CALL_RATE_HZ:
             return session
 
-        def begin(tx: Transaction) -> None:
-            # The speech is kept with the state, so that a crash from here on loses neither.
+        def begin(tx: Transaction) -> Session:
             current = tx.sessions.get_by_id(session.session_id)
+            if current.enrollment_status not in _OPEN_ENROLLMENTS:
+                return current  # completed meanwhile, by a request or by the call
+            # The speech is kept with the state, so that a crash from here on loses neither.
             current = tx.sessions.update(current, enrollment_status="IN_PROGRESS")
-            tx.sessions.put_speech(current, speech, seconds=len(speech) / CALL_RATE_HZ)
+            return tx.sessions.put_speech(current, speech, seconds=len(speech) / CALL_RATE_HZ)
 
-        await self._store.write(begin)
+        session = await self._store.write(begin)
+        if session.enrollment_status not in _OPEN_ENROLLMENTS:
+            return session
         vector = await self._encoder.embed(speech)
         return await self._store.write(
             lambda tx: self._complete_enrollment(tx, session.session_id, vector, speech)
@@ -668,6 +676,7 @@ class SessionDesk:
 
 
 _NOTHING = np.zeros(0, np.int16)
+_OPEN_ENROLLMENTS = ("NOT_ENOUGH_SPEECH", "IN_PROGRESS")
 
 
 def _stream_of(call: LiveCall) -> int:

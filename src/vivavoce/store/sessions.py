@@ -3,7 +3,7 @@
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
 from vivavoce.audio.arrays import Samples
 from vivavoce.errors import NotFound
@@ -63,9 +63,12 @@ class Sessions:
         return self.get(domain_id, session_id)
 
     def page(
-        self, domain_id: str, *, status: StreamingStatus | None, after: int, size: int
+        self, domain_id: str, *, status: StreamingStatus | None, now_ms: int, after: int, size: int
     ) -> list[tuple[int, Session]]:
-        """Up to `size` sessions whose sequence number is above `after`, each with its own."""
+        """Up to `size` sessions whose sequence number is above `after`, each with its own.
+
+        A stream that nobody opened in time counts as ended, whatever its row says.
+        """
         sessions = tables.sessions
         query = (
             select(*_WITHOUT_SPEECH)
@@ -74,7 +77,7 @@ class Sessions:
             .limit(size)
         )
         if status is not None:
-            query = query.where(sessions.c.streaming_status == status)
+            query = query.where(_status_is(status, now_ms))
         sealer = self._sealer(domain_id)
         return [(row.sequence, _open(row, sealer)) for row in self._connection.execute(query)]
 
@@ -103,9 +106,17 @@ class Sessions:
         )
         return done.rowcount
 
-    def awaiting_enrollment(self) -> list[Session]:
-        """The sessions whose enrolment had begun, of all domains."""
-        query = select(*_WITHOUT_SPEECH).where(tables.sessions.c.enrollment_status == "IN_PROGRESS")
+    def awaiting_enrollment(self, *, speech_s: float) -> list[Session]:
+        """The sessions whose enrolment had begun, or could have, of all domains.
+
+        Args:
+            speech_s: net speech, in seconds, with which a requested enrolment can begin.
+        """
+        sessions = tables.sessions
+        query = select(*_WITHOUT_SPEECH).where(
+            sessions.c.enrollment_status.in_(("NOT_ENOUGH_SPEECH", "IN_PROGRESS")),
+            sessions.c.speech_s >= speech_s,
+        )
         return [_open(row, self._sealer(row.domain_id)) for row in self._connection.execute(query)]
 
     def put_speech(self, session: Session, speech: Samples, *, seconds: float) -> Session:
@@ -144,15 +155,19 @@ class Sessions:
         )
 
     def forget_speech_before(self, instant_ms: int) -> int:
-        """Drop the speech of sessions that ended before an instant; gives of how many."""
+        """Drop the speech of sessions whose stream ended before an instant; gives of how many."""
         sessions = tables.sessions
+        ended = or_(
+            and_(sessions.c.streaming_status == "ENDED", sessions.c.ended_ms < instant_ms),
+            # The speech is of a stream before the one that nobody opened in time.
+            and_(
+                sessions.c.streaming_status == "PENDING_CONFIGURATION",
+                sessions.c.stream_expires_ms < instant_ms,
+            ),
+        )
         done = self._connection.execute(
             update(sessions)
-            .where(
-                sessions.c.streaming_status == "ENDED",
-                sessions.c.updated_ms < instant_ms,
-                sessions.c.sealed_speech.is_not(None),
-            )
+            .where(ended, sessions.c.sealed_speech.is_not(None))
             .values(sealed_speech=None, speech_s=0.0)
         )
         return done.rowcount
@@ -277,6 +292,16 @@ def _open(row: Row[Any], sealer: DomainSealer) -> Session:
         else sealer.open_text(row.sealed_customer_id, _customer_id_place(row.session_id))
     )
     return Session(customer_id=customer_id, **plain)
+
+
+def _status_is(status: StreamingStatus, now_ms: int) -> ColumnElement[bool]:
+    sessions = tables.sessions
+    expired = and_(
+        sessions.c.streaming_status == "PENDING_CONFIGURATION",
+        sessions.c.stream_expires_ms <= now_ms,
+    )
+    written = sessions.c.streaming_status == status
+    return or_(written, expired) if status == "ENDED" else and_(written, ~expired)
 
 
 def _customer_id_place(session_id: str) -> str:

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import json
 
 import pytest
@@ -56,10 +57,8 @@ def test_a_token_is_good_for_its_query_only(query):
 
 @given(position=st.integers(0, len(TOKEN) - 1), character=st.characters())
 def test_a_changed_character_never_leads_elsewhere(position, character):
-    try:
+    with contextlib.suppress(InvalidRequest):
         assert start(TOKEN[:position] + character + TOKEN[position + 1 :]) == 41
-    except InvalidRequest:
-        pass
 
 
 @pytest.mark.parametrize(

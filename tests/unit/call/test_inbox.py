@@ -50,9 +50,10 @@ def test_audio_and_gaps_taken_are_what_was_offered_in_order(sizes, takes, limit)
         for index, piece in enumerate(numbered(sizes)):
             inbox.offer(piece)
             assert inbox.waiting_samples <= limit
-            for _ in range(takes[index] if index < len(takes) else 0):
-                if inbox.waiting_samples:
-                    items.append(await inbox.take())
+            wanted = takes[index] if index < len(takes) else 0
+            while wanted and inbox.waiting_samples:
+                items.append(await inbox.take())
+                wanted -= 1
         inbox.close()
         return items + await drain(inbox)
 
@@ -101,6 +102,7 @@ def test_no_wake_up_is_lost_among_many_that_put_and_take(counts, limit):
 
         async def receive():
             while (item := await inbox.take()) is not None:
+                assert isinstance(item, Audio)
                 taken.append(int(item.samples[0]))
                 await asyncio.sleep(0)
 
@@ -153,9 +155,10 @@ def test_the_end_wakes_those_that_wait_and_refuses_more():
         with pytest.raises(InboxClosed):
             await asyncio.wait_for(putting, 1)
         assert await asyncio.wait_for(taking, 1) is None
-        for add in (inbox.offer, inbox.put_other):
-            with pytest.raises(InboxClosed):
-                add(np.zeros(1, np.int16))
+        with pytest.raises(InboxClosed):
+            inbox.offer(np.zeros(1, np.int16))
+        with pytest.raises(InboxClosed):
+            inbox.put_other(Gap(samples=1))
         assert len(await drain(inbox)) == 1  # what is inside can still be taken
         assert await inbox.take() is None
 

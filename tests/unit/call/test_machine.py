@@ -91,7 +91,7 @@ def test_evidence_is_taken_at_the_checkpoints_and_the_last_ends_the_collection()
     call = machine(authentication_samples=5 * S)
     events = feed(call, spoken(40))
     assert net_s(events) == [5, 10, 20, 30]
-    assert [event.number for event in events[:-1]] == [1, 2, 3, 4]
+    assert [e.number for e in events if isinstance(e, EvidenceNeeded)] == [1, 2, 3, 4]
     assert isinstance(events[-1], SpeechComplete)
     assert call.complete
     assert call.progress.received_samples == 40 * S
@@ -182,6 +182,7 @@ def test_a_gap_is_counted_and_moves_what_follows():
     call = machine()
     events = feed(call, spoken(6), Gap(samples=3 * S), spoken(6))
     (request,) = events
+    assert isinstance(request, EvidenceNeeded)
     assert request.end - request.start > len(request.speech) + 3 * S - FRAME_SAMPLES
     progress = call.progress
     assert (progress.received_samples, progress.lost_samples) == (12 * S, 3 * S)

@@ -109,9 +109,7 @@ def test_speech_begins_at_the_onset_and_goes_on_above_the_offset():
 
 
 def test_positions_count_what_was_lost():
-    found = collect(
-        ScriptedDetector([1] * 8), [frames(4), frames(4)], gaps={1: 12345}
-    )
+    found = collect(ScriptedDetector([1] * 8), [frames(4), frames(4)], gaps={1: 12345})
     after = 4 * FRAME_SAMPLES + 12345
     assert (found[0].start, found[-1].end) == (0, after + 4 * FRAME_SAMPLES)
     assert after in [speech.start for speech in found]

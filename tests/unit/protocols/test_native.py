@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_however_the_bytes_are_cut_the_samples_are_the_same(
         encoding=encoding, rate_hz=rate_hz, channels=channels[0], channel=channels[1]
     )
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [data[start:end] for start, end in pairwise(edges)]
     np.testing.assert_array_equal(received(parameters, pieces), received(parameters, [data]))
 
 
@@ -114,7 +115,10 @@ def test_the_query_is_read():
     ("name", "value"),
     [
         *(("encoding", value) for value in ("", "opus", "l16 ", "mp3")),
-        *(("rate", value) for value in ("", "0", "7999", "48001", "8k", "-8000", "8000.0", "9" * 99)),
+        *(
+            ("rate", value)
+            for value in ("", "0", "7999", "48001", "8k", "-8000", "8000.0", "9" * 99)
+        ),
         *(("channels", value) for value in ("0", "3", "x", "²")),
         *(("channel", value) for value in ("1", "-1", "")),  # of one channel
     ],

@@ -76,11 +76,16 @@ def test_what_was_written_is_read_again(tmp_path):
 def changed(**changes):
     """A document of one condition with some members changed, or left out with None."""
     condition = {
-        "seconds": 10, "slope": 1, "offset": 0, "tail": {"raw": [0, 1], "log10_p": [0, -1]},
+        "seconds": 10,
+        "slope": 1,
+        "offset": 0,
+        "tail": {"raw": [0, 1], "log10_p": [0, -1]},
     }
     condition |= {key: changes.pop(key) for key in list(changes) if key in condition}
     document = {
-        "format": "vivavoce-calibration/1", "model": "m", "model_sha256": "ab",
+        "format": "vivavoce-calibration/1",
+        "model": "m",
+        "model_sha256": "ab",
         "conditions": [condition],
     } | changes
     return json.dumps({key: value for key, value in document.items() if value is not None})

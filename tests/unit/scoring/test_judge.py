@@ -7,7 +7,9 @@ JUDGE = straight_judge()
 CALLER = towards(1)
 
 
-@pytest.mark.parametrize(("cosine", "score"), [(0.75, 90), (0.5, 80), (0.0, 0), (-1.0, 0), (1, 100)])
+@pytest.mark.parametrize(
+    ("cosine", "score"), [(0.75, 90), (0.5, 80), (0.0, 0), (-1.0, 0), (1, 100)]
+)
 def test_the_cosine_becomes_a_score(cosine, score):
     match = JUDGE.compare(CALLER, towards(cosine), seconds=10)
     assert match.score == score

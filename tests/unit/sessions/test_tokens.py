@@ -20,9 +20,7 @@ def encoded(data):
 
 def test_a_token_says_what_its_ticket_said():
     assert read_token(TOKEN, SIGNER) == TICKET
-    assert set(TOKEN) <= set(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
-    )
+    assert set(TOKEN) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
 @given(position=st.integers(0, len(TOKEN) - 1), character=st.characters())
