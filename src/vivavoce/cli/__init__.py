@@ -17,7 +17,6 @@ from vivavoce.cli.demo import demo
 from vivavoce.cli.score import score
 from vivavoce.cli.sdk_path import sdk_path
 from vivavoce.cli.serve import serve
-
 from vivavoce.cli.trials import trials
 from vivavoce.errors import VivavoceError
 

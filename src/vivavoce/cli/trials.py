@@ -163,7 +163,7 @@ def trials(
     table: Annotated[
         Path,
         typer.Argument(
-            metavar="CSV", help="Columns: enrol (paths joined by ;), test, [seconds], [label]."
+            metavar="CSV", help="Columns: enrol (paths joined by ;), test; optional: seconds, label."
         ),
     ],
     *,
