@@ -268,7 +268,7 @@ def test_a_stop_in_a_call_hears_it_to_its_end_first(serve, signals, status):
         for number in signals:
             server.process.send_signal(number)
             time.sleep(0.1)
-        assert hear_out(stream)[1] == 1012
+        assert hear_out(stream)[1] in (1012, None)
     assert server.process.wait(30) == status
     half_open.close()
     server.start()

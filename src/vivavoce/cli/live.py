@@ -34,17 +34,24 @@ def new_client(*, endpoint_url: str, credentials: Path | None) -> Any:  # noqa: 
     Args:
         endpoint_url: such as `http://127.0.0.1:8470`.
         credentials: a shared-credentials file; None leaves it to boto3's own chain.
+
+    Raises:
+        CallFailed: the address is none, or the AWS configuration found is not sound.
     """
     # boto3 reads these from the environment alone, and this process is nobody else's.
     os.environ["AWS_DATA_PATH"] = str(data_path())
     if credentials is not None:
         os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
-    return cast("Any", boto3).client(
-        "voice-id",
-        endpoint_url=endpoint_url,
-        region_name=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
-        config=Config(retries={"mode": "standard"}, read_timeout=60),
-    )
+    try:
+        with explained():
+            return cast("Any", boto3).client(
+                "voice-id",
+                endpoint_url=endpoint_url,
+                region_name=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+                config=Config(retries={"mode": "standard"}, read_timeout=60),
+            )
+    except ValueError as error:  # so botocore calls an address that is none
+        raise CallFailed(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -60,7 +67,7 @@ def explained() -> Generator[None]:
         fault = cast("dict[str, str]", error.response.get("Error", {}))
         raise CallFailed(f"{fault.get('Code')}: {fault.get('Message')}") from error
     except BotoCoreError as error:
-        raise CallFailed(str(error)) from error
+        raise CallFailed(" ".join(str(error).splitlines())) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vivavoce.audio.g711 import decode_a_law, decode_mu_law
@@ -23,6 +23,13 @@ def received(parameters, messages):
 
 
 @settings(max_examples=60, deadline=None)
+@example(
+    data=bytes(range(200)),
+    cuts=[1, 5, 6, 7, 66, 133],
+    encoding=Encoding.L16,
+    rate_hz=8000,
+    channels=(2, 1),
+)
 @given(
     data=st.binary(max_size=3000),
     cuts=st.lists(st.integers(0, 3000), max_size=12),
