@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import ipaddress
 import logging
 import secrets
@@ -9,6 +10,7 @@ import string
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,7 +28,7 @@ from vivavoce.gateway.native import NativeGateway, Patience
 from vivavoce.metrics import CONTENT_TYPE_LATEST, generate_latest, new_registry
 from vivavoce.models.engines import Engines, Models, load_models
 from vivavoce.models.registry import models_folder
-from vivavoce.sessions.desk import SessionDesk
+from vivavoce.sessions.desk import Retention, SessionDesk
 from vivavoce.settings import Settings
 from vivavoce.store.store import Store, open_store
 from vivavoce.vault.keyfile import load_or_create_root_key, write_private
@@ -46,6 +48,7 @@ class Foundation:
     vault: Vault
     store: Store
     secrets: dict[str, str]
+    lock: IO[bytes]  # held as long as this process lives
 
     def secret_of(self, access_key_id: str) -> str | None:
         """The secret of an access key."""
@@ -69,6 +72,7 @@ def lay_foundation(settings: Settings) -> Foundation:
         spoof=settings.spoof_model,
     )
     folder = _data_folder(settings.data_dir)
+    lock = _lock(folder)
     database = folder / "vivavoce.db"
     vault = Vault(load_or_create_root_key(folder / "root.key", may_create=not database.exists()))
     store = open_store(f"sqlite:///{database.absolute()}", vault)
@@ -79,6 +83,7 @@ def lay_foundation(settings: Settings) -> Foundation:
         vault=vault,
         store=store,
         secrets=store.access_keys() or _first_access_key(store, folder),
+        lock=lock,
     )
 
 
@@ -108,6 +113,9 @@ def build_app(foundation: Foundation) -> Starlette:
         clock=clock,
         token_lifetime_s=settings.token_lifetime_s,
     )
+    retention = Retention(
+        speech_s=settings.speech_retention_s, session_s=settings.session_retention_s
+    )
     gateway = NativeGateway(desk, Patience(grace_s=settings.grace_s, idle_s=settings.idle_s))
     endpoint = VoiceIdEndpoint(
         HANDLERS,
@@ -127,7 +135,7 @@ def build_app(foundation: Foundation) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await desk.recover()
-        sweeper = asyncio.create_task(_sweep(desk, settings.speech_retention_s))
+        sweeper = asyncio.create_task(_sweep(desk, retention))
         yield
         sweeper.cancel()
         with contextlib.suppress(TimeoutError):
@@ -161,13 +169,13 @@ async def _alive(_: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-async def _sweep(desk: SessionDesk, retention_s: float) -> None:
-    """Forget old speech, now and every ten minutes."""
+async def _sweep(desk: SessionDesk, retention: Retention) -> None:
+    """Forget what is old, now and every ten minutes."""
     while True:
         try:
-            await desk.forget_old_speech(older_than_s=retention_s)
+            await desk.forget_old(retention)
         except Exception:  # noqa: BLE001 - upkeep that fails is tried again, and calls go on
-            _log.exception("old speech could not be dropped; trying again in %d s", _SWEEP_S)
+            _log.exception("what is old could not be dropped; trying again in %d s", _SWEEP_S)
         await asyncio.sleep(_SWEEP_S)
 
 
@@ -177,6 +185,17 @@ def _data_folder(folder: Path) -> Path:
     except OSError as error:
         raise StoreError(f"the data folder {folder} cannot be made: {error.strerror}") from error
     return folder
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Take the data folder for this process: two servers would end each other's calls."""
+    file = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StoreError(f"another vivavoce serves {folder}; stop it, or use another one") from None
+    return file
 
 
 def _first_access_key(store: Store, folder: Path) -> dict[str, str]:

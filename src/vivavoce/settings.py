@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     speech_retention_s: Annotated[
         float, Field(gt=0, description="how long a session's speech is kept, seconds")
     ] = 86400.0
+    session_retention_s: Annotated[
+        float, Field(gt=0, description="how long a session can be evaluated after its end, seconds")
+    ] = 172800.0
     max_batch: Annotated[int, Field(ge=1, description="encoder windows run together")] = 16
     max_wait_ms: Annotated[
         float, Field(ge=0, description="wait for windows of other calls, milliseconds")

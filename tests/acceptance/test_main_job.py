@@ -79,6 +79,7 @@ def bank(client, voices):
     bank.enrolment = make_call(url, as_bytes(voices.customer(seconds=50, use="enrolment")))
     bank.customer_call = voices.customer(seconds=25)
     bank.call("customer", bank.customer_call, SpeakerId=CUSTOMER)
+    bank.evaluate("customer")  # before there is a fraudster, whatever the order of tests
     return bank
 
 
@@ -473,25 +474,19 @@ def write_wav(tmp_path_factory):
 
 def test_commands_that_fail_say_why_in_one_line(server, bank, tmp_path, write_wav):
     good = write_wav("good.wav", bank.customer_call[:16000])
-    empty, text, headed = tmp_path / "empty.wav", tmp_path / "text.wav", tmp_path / "headed.wav"
-    empty.write_bytes(b"")
-    text.write_text("hello\n" * 100, encoding="ascii")
-    headed.write_bytes(good.read_bytes()[:44])
+    empty = tmp_path / "empty.wav"
+    empty.write_bytes(good.read_bytes()[:44])  # a header and nothing behind it
     to_bank = ("--domain", bank.domain_id, "--session", "broken")
     nowhere = ("--endpoint-url", "http://127.0.0.1:9")
     failing = [
         ("call", empty, *to_bank),
-        ("call", text, *to_bank),
-        ("call", headed, *to_bank),
         ("call", tmp_path / "missing.wav", *to_bank),
         ("call", good, *to_bank, "--channel", "1"),
         ("call", good, "--domain", "a" * 22, "--session", "broken"),
         ("call", good, "--domain", "short", "--session", "broken"),
-        ("call", good, "--domain", bank.domain_id, "--session", "b@d"),
         ("call", good, *to_bank, "--enroll"),
         ("call", good, *to_bank, *nowhere),
         ("call", good, *to_bank, "--endpoint-url", "nonsense"),
-        ("call", good, *to_bank, "--data-dir", tmp_path / "none"),
         ("call", good, "--domain", bank.domain_id, "--session", "no-profile"),
         ("score", "--jsonl", empty),
         ("score",),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from tests.integration import rows
 from tests.integration.house import ANNA, BEN, TOKEN_LIFETIME_S, build_house, until
@@ -18,6 +19,7 @@ from vivavoce.errors import (
     NotFound,
     StreamTokenRejected,
 )
+from vivavoce.sessions.desk import Retention
 
 pytestmark = pytest.mark.anyio
 
@@ -436,15 +438,30 @@ async def test_after_a_crash_running_streams_have_ended_and_ready_enrolments_com
     again.calls.close()
 
 
+RETENTION = Retention(speech_s=DAY_S, session_s=2 * DAY_S)
+
+
 async def test_speech_is_forgotten_a_day_after_its_stream_ended(house):
     await house.stream(ANNA, 3, "early")
     house.clock.ms += 1000
     await house.stream(ANNA, 3, "late")
     house.clock.ms += round(DAY_S * 1000) - 500
-    assert await house.desk.forget_old_speech(older_than_s=DAY_S) == 1
+    await house.desk.forget_old(RETENTION)
     assert await kept_s(house, "early") is None
     assert await kept_s(house, "late") is not None
     assert (await house.session("early")).speech_s == 0
+
+
+async def test_a_session_is_gone_after_its_retention_with_all_that_hangs_on_it(house):
+    await house.stream(ANNA, 12)
+    house.clock.ms += round(2 * DAY_S * 1000) + 1
+    await house.desk.forget_old(RETENTION)
+    with pytest.raises(NotFound):
+        await house.session()
+    rows_left = await house.store.read(
+        lambda tx: tx.connection.execute(text("SELECT count(*) FROM evidence")).scalar_one()
+    )
+    assert rows_left == 0
 
 
 async def test_changing_a_session_does_not_keep_its_speech_longer(house):
@@ -452,14 +469,16 @@ async def test_changing_a_session_does_not_keep_its_speech_longer(house):
     house.clock.ms += round(DAY_S * 1000)
     await house.update(risk_threshold=7)
     house.clock.ms += 1
-    assert await house.desk.forget_old_speech(older_than_s=DAY_S) == 1
+    await house.desk.forget_old(RETENTION)
+    assert await kept_s(house) is None
 
 
 async def test_a_new_stream_that_nobody_opens_does_not_keep_speech_for_ever(house):
     await house.stream(ANNA, 3)
     await house.start()
     house.clock.ms += round((DAY_S + TOKEN_LIFETIME_S) * 1000) + 1
-    assert await house.desk.forget_old_speech(older_than_s=DAY_S) == 1
+    await house.desk.forget_old(RETENTION)
+    assert await kept_s(house) is None
 
 
 async def test_the_speech_of_a_running_stream_is_kept(house):
@@ -467,7 +486,17 @@ async def test_the_speech_of_a_running_stream_is_kept(house):
     session, token = await house.start()
     await house.open(session, token)
     house.clock.ms += round(3 * DAY_S * 1000)
-    assert await house.desk.forget_old_speech(older_than_s=DAY_S) == 0
+    await house.desk.forget_old(RETENTION)
+    assert await kept_s(house) is not None
+
+
+async def test_an_opt_out_during_a_call_leaves_none_of_its_speech(house):
+    session, token = await house.start(speaker_id="anna")
+    call = await house.open(session, token)
+    await house.say(call, ANNA, 12)
+    await house.opt_out("anna")
+    await call.end()
+    assert await kept_s(house) is None
 
 
 async def test_no_more_than_half_a_minute_of_speech_is_kept(house):

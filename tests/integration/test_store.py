@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from tests.integration import rows
-from vivavoce.errors import NotFound, SealBroken, StoreError
+from vivavoce.errors import InvalidRequest, NotFound, SealBroken, StoreError
 from vivavoce.store.database import open_database
 from vivavoce.store.store import open_store
 from vivavoce.store.tables import metadata
@@ -44,7 +44,7 @@ async def filled(any_store):
         tx.sessions.put_speech(rows.session(), rows.SPEECH, seconds=1.0)
         tx.evidence.put(rows.evidence(), domain_id=rows.DOMAIN_ID)
         tx.results.put(rows.result())
-        tx.tokens.add("StartSession", "t", fingerprint=b"f" * 32, resource_id="r", now_ms=1)
+        tx.tokens.add("StartSession", "t", {"a": 1}, resource_id="r", now_ms=1)
 
     await any_store.write(work)
     any_store.add_access_key("VVKEY", "the-secret-of-the-key", now_ms=1)
@@ -76,8 +76,10 @@ async def test_every_kind_of_row_is_read_as_it_was_written(filled):
         assert same(tx.evidence.find(session), rows.evidence())
         assert tx.results.find(rows.SESSION_ID, "authentication") == rows.result()
         assert tx.results.find(rows.SESSION_ID, "fraud") is None
-        assert tx.tokens.find("StartSession", "t") == (b"f" * 32, "r")
-        assert tx.tokens.find("CreateDomain", "t") is None
+        assert tx.tokens.find("StartSession", "t", {"a": 1}) == "r"
+        assert tx.tokens.find("CreateDomain", "t", {"a": 1}) is None
+        with pytest.raises(InvalidRequest):
+            tx.tokens.find("StartSession", "t", {"a": 2})
 
     await filled.read(work)
     assert filled.access_keys() == {"VVKEY": "the-secret-of-the-key"}

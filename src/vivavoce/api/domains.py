@@ -1,13 +1,10 @@
 """Domains."""
 
-import hashlib
-import json
 from typing import Any, cast
 
 from vivavoce.api import shapes
 from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
-from vivavoce.errors import InvalidRequest
 from vivavoce.ids import unique_id
 from vivavoce.sessions.documents import present, seconds
 from vivavoce.store.records import Domain
@@ -34,23 +31,15 @@ async def create_domain(
         updated_ms=now_ms,
     )
     token = request.get("ClientToken")
-    fingerprint = _fingerprint(context, request)
+    facts = {**request, "ClientToken": None, "Region": context.region}
 
     def work(tx: Transaction) -> Domain:
-        found = None if token is None else tx.tokens.find("CreateDomain", token)
-        if found is not None:
-            if found[0] != fingerprint:
-                raise InvalidRequest("The client token was used with other parameters before")
-            return tx.domains.get(found[1])
-        tx.domains.add(domain)
         if token is not None:
-            tx.tokens.add(
-                "CreateDomain",
-                token,
-                fingerprint=fingerprint,
-                resource_id=domain_id,
-                now_ms=now_ms,
-            )
+            made = tx.tokens.find("CreateDomain", token, facts)
+            if made is not None:
+                return tx.domains.get(made)
+            tx.tokens.add("CreateDomain", token, facts, resource_id=domain_id, now_ms=now_ms)
+        tx.domains.add(domain)
         return domain
 
     return {"Domain": cast("shapes.Domain", _document(await context.services.store.write(work)))}
@@ -108,9 +97,3 @@ def _key_arn(context: Request, key_id: str) -> str:
         return key_id
     kind = "" if key_id.startswith("alias/") else "key/"
     return f"arn:aws:kms:{context.region}:{context.account_id}:{kind}{key_id}"
-
-
-def _fingerprint(context: Request, request: shapes.CreateDomainRequest) -> bytes:
-    facts = {name: value for name, value in request.items() if name != "ClientToken"}
-    text = json.dumps([context.region, facts], sort_keys=True)
-    return hashlib.sha256(text.encode()).digest()

@@ -28,8 +28,8 @@ class QualityMeter:
 
     received_samples: int = 0
     lost_samples: int = 0
-    _energy: float = 0.0
-    _speech_energy: float = 0.0
+    _energy: int = 0
+    _speech_energy: int = 0
     _speech_samples: int = 0
     _clipped_samples: int = 0
     _unheard_samples: int = 0
@@ -63,7 +63,7 @@ class QualityMeter:
         total = self.received_samples + self.lost_samples
         rest_samples = self.received_samples - self._unheard_samples - self._speech_samples
         speech = self._speech_energy / self._speech_samples
-        rest = max(0.0, self._energy - self._speech_energy) / max(1, rest_samples)
+        rest = max(0, self._energy - self._speech_energy) / max(1, rest_samples)
         checks: tuple[tuple[Verdict, bool], ...] = (
             ("LOSSY", self.lost_samples > _LOSSY_SHARE * total),
             ("CLIPPED", self._clipped_samples > _CLIPPED_SHARE * self._speech_samples),
@@ -76,10 +76,10 @@ class QualityMeter:
         return "GOOD"
 
 
-def _energy(samples: Samples) -> float:
+def _energy(samples: Samples) -> int:
     # Integers, so that the sum does not depend on how the audio was cut into blocks.
     wide = samples.astype(np.int64)
-    return float(np.dot(wide, wide))
+    return int(np.dot(wide, wide))
 
 
 def _decibels(power: float) -> float:

@@ -163,7 +163,8 @@ def trials(
     table: Annotated[
         Path,
         typer.Argument(
-            metavar="CSV", help="Columns: enrol (paths joined by ;), test; optional: seconds, label."
+            metavar="CSV",
+            help="Columns: enrol (paths joined by ;), test; optional: seconds, label.",
         ),
     ],
     *,

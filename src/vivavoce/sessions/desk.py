@@ -4,8 +4,6 @@ It is where a live call, its speaker and its watchlist meet. The API's handlers 
 here; the store holds the truth, the live call only what is not decided yet.
 """
 
-import hashlib
-import json
 import logging
 import uuid
 from dataclasses import dataclass, replace
@@ -20,11 +18,12 @@ from vivavoce.call.runner import CallIdentity, LiveCall
 from vivavoce.clock import Clock
 from vivavoce.errors import (
     AlreadyStreaming,
+    AtCapacity,
     Conflict,
-    InvalidRequest,
     NotEnoughSpeech,
     NotFound,
     StreamTokenRejected,
+    VivavoceError,
 )
 from vivavoce.ids import generated_id, is_generated
 from vivavoce.scoring.judge import Judge
@@ -54,6 +53,9 @@ RISK_THRESHOLD = 50
 AUTHENTICATION_MINIMUM_S = 10
 """Defaults of a session. Source: voice-id.md section 7.3."""
 
+_TOKEN_LIFETIME_MS = 24 * 3_600_000
+"""Client tokens are kept for a day. Source: voice-id.md section 2.7 (a choice there)."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +70,19 @@ class Encoder(Protocol):
     async def embed(self, speech: Samples) -> Floats:
         """The voice as a vector, shape (dimension,), unit length."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long after its end something of a session is kept, in seconds.
+
+    Attributes:
+        speech_s: its speech.
+        session_s: the session itself, with the voice vector and the decisions.
+    """
+
+    speech_s: float
+    session_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +106,16 @@ class StartRequest:
     authentication_enabled: bool | None
     fraud_detection_enabled: bool | None
     client_token: str | None
+
+    def facts(self) -> list[object]:
+        """Everything but the client token, as JSON has it."""
+        return [
+            self.domain_id,
+            self.name,
+            self.authentication_enabled,
+            self.fraud_detection_enabled,
+            *(getattr(self.options, name) for name in SessionOptions.__slots__),
+        ]
 
 
 class SessionDesk:
@@ -321,9 +346,13 @@ class SessionDesk:
         plan = Plan(authentication_samples=session.authentication_minimum_s * CALL_RATE_HZ)
         try:
             return self._calls.begin(identity, plan=plan, listener=self)
-        except Exception:
+        except AtCapacity:
+            # Another call took the last place meanwhile; the same URL may be tried again.
             await self._store.write(
-                lambda tx: self._note_end(tx, tx.sessions.get_by_id(session.session_id))
+                lambda tx: tx.sessions.update(
+                    tx.sessions.get_by_id(session.session_id),
+                    streaming_status="PENDING_CONFIGURATION",
+                )
             )
             raise
 
@@ -346,7 +375,9 @@ class SessionDesk:
 
         def work(tx: Transaction) -> Session:
             session = tx.sessions.get_by_id(record.session_id)
-            tx.evidence.put(record, domain_id=session.domain_id)
+            # Of a voice that must be forgotten, evidence serves only the search for fraudsters.
+            if session.fraud_detection_enabled or not _must_forget(tx, session):
+                tx.evidence.put(record, domain_id=session.domain_id)
             return session
 
         await self._enroll_if_ready(await self._store.write(work))
@@ -375,25 +406,32 @@ class SessionDesk:
             lambda tx: tx.sessions.awaiting_enrollment(speech_s=ENROLLMENT_MINIMUM_S)
         )
         for session in ready:
-            await self._enroll_if_ready(session)
+            try:
+                await self._enroll_if_ready(session)
+            except VivavoceError:
+                # One broken session must not keep the server from starting.
+                _log.exception("the enrolment of session %s is not finished", session.session_id)
 
-    async def forget_old_speech(self, *, older_than_s: float) -> int:
-        """Drop the speech of sessions that ended so long ago; gives of how many."""
-        before_ms = self._clock.now_ms() - round(older_than_s * 1000)
-        return await self._store.write(lambda tx: tx.sessions.forget_speech_before(before_ms))
+    async def forget_old(self, retention: Retention) -> None:
+        """Drop what is older than it may become."""
+        now_ms = self._clock.now_ms()
+
+        def work(tx: Transaction) -> None:
+            tx.sessions.forget_speech_before(now_ms - round(retention.speech_s * 1000))
+            tx.sessions.remove_before(now_ms - round(retention.session_s * 1000))
+            tx.tokens.forget_before(now_ms - _TOKEN_LIFETIME_MS)
+
+        await self._store.write(work)
 
     # --- steps
 
     def _start(self, tx: Transaction, request: StartRequest) -> Session:
         now_ms = self._clock.now_ms()
         domain = tx.domains.get_active(request.domain_id)
-        fingerprint = _fingerprint(request)
         if request.client_token is not None:
-            found = tx.tokens.find("StartSession", request.client_token)
-            if found is not None:
-                if found[0] != fingerprint:
-                    raise InvalidRequest("The client token was used with other parameters before")
-                return tx.sessions.get(request.domain_id, found[1])
+            made = tx.tokens.find("StartSession", request.client_token, request.facts())
+            if made is not None:
+                return self._current(tx.sessions.get(request.domain_id, made))
         name = request.name or str(uuid.uuid4())
         session = tx.sessions.find(request.domain_id, name)
         session = (
@@ -413,7 +451,7 @@ class SessionDesk:
             tx.tokens.add(
                 "StartSession",
                 request.client_token,
-                fingerprint=fingerprint,
+                request.facts(),
                 resource_id=session.session_id,
                 now_ms=now_ms,
             )
@@ -608,7 +646,7 @@ class SessionDesk:
         session = await self._store.read(lambda tx: tx.sessions.get_by_id(call.identity.session_id))
         limit = ENROLLMENT_MINIMUM_S * CALL_RATE_HZ
         speech = (await self._speech(session))[-limit:]
-        if len(speech):
+        if len(speech) and not await self._store.read(lambda tx: _must_forget(tx, session)):
             await self._store.write(
                 lambda tx: tx.sessions.put_speech(
                     tx.sessions.get_by_id(session.session_id),
@@ -679,16 +717,13 @@ _NOTHING = np.zeros(0, np.int16)
 _OPEN_ENROLLMENTS = ("NOT_ENOUGH_SPEECH", "IN_PROGRESS")
 
 
+def _must_forget(tx: Transaction, session: Session) -> bool:
+    """Whether the claimed speaker has opted out or was deleted, in this call or before."""
+    if session.speaker_id is None:
+        return False
+    speaker = tx.speakers.find(session.domain_id, session.speaker_id)
+    return speaker is None or speaker.status == "OPTED_OUT"
+
+
 def _stream_of(call: LiveCall) -> int:
     return call.identity.stream_number
-
-
-def _fingerprint(request: StartRequest) -> bytes:
-    facts = [
-        request.domain_id,
-        request.name,
-        request.authentication_enabled,
-        request.fraud_detection_enabled,
-        *(getattr(request.options, name) for name in SessionOptions.__slots__),
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).digest()

@@ -157,19 +157,16 @@ class Sessions:
     def forget_speech_before(self, instant_ms: int) -> int:
         """Drop the speech of sessions whose stream ended before an instant; gives of how many."""
         sessions = tables.sessions
-        ended = or_(
-            and_(sessions.c.streaming_status == "ENDED", sessions.c.ended_ms < instant_ms),
-            # The speech is of a stream before the one that nobody opened in time.
-            and_(
-                sessions.c.streaming_status == "PENDING_CONFIGURATION",
-                sessions.c.stream_expires_ms < instant_ms,
-            ),
-        )
         done = self._connection.execute(
             update(sessions)
-            .where(ended, sessions.c.sealed_speech.is_not(None))
+            .where(_ended_before(instant_ms), sessions.c.sealed_speech.is_not(None))
             .values(sealed_speech=None, speech_s=0.0)
         )
+        return done.rowcount
+
+    def remove_before(self, instant_ms: int) -> int:
+        """Delete sessions whose stream ended before an instant, with all that hangs on them."""
+        done = self._connection.execute(delete(tables.sessions).where(_ended_before(instant_ms)))
         return done.rowcount
 
     def _seal(self, session: Session) -> dict[str, Any]:
@@ -277,6 +274,18 @@ class Results:
             )
         )
         self._connection.execute(insert(results).values(asdict(result)))
+
+
+def _ended_before(instant_ms: int) -> ColumnElement[bool]:
+    sessions = tables.sessions
+    return or_(
+        and_(sessions.c.streaming_status == "ENDED", sessions.c.ended_ms < instant_ms),
+        # Nobody opened the stream in time.
+        and_(
+            sessions.c.streaming_status == "PENDING_CONFIGURATION",
+            sessions.c.stream_expires_ms < instant_ms,
+        ),
+    )
 
 
 # Half a megabyte a session that only an enrolment needs.

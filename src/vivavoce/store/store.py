@@ -35,7 +35,7 @@ class Transaction:
     @property
     def tokens(self) -> IdempotencyTokens:
         """Idempotency tokens."""
-        return IdempotencyTokens(self.connection)
+        return IdempotencyTokens(self.connection, self.keys)
 
     @property
     def speakers(self) -> Speakers:

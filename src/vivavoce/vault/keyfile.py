@@ -54,7 +54,18 @@ def _parse(text: str, path: Path) -> bytes:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read (mode 0600), whole or not at all."""
+    """Write a file that only its owner can read (mode 0600), whole or not at all.
+
+    Raises:
+        KeyUnavailable: the folder cannot be written.
+    """
+    try:
+        _write_private(path, text)
+    except OSError as error:
+        raise KeyUnavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _write_private(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
