@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from vivavoce.api.description import data_path
-from vivavoce.demo.voices import ARMELLE, CARLO, JUNE, compose, fetch_voices
+from vivavoce.demo.voices import ARMELLE, CARLO, JUNE, Use, compose, fetch_voices
 from vivavoce.errors import ToolMissing, VoicesUnavailable
 
 START_S = 60
@@ -35,7 +35,7 @@ class Server:
         self.data_dir = folder / "data"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "server.log"
         self._settings = {
             f"VIVAVOCE_{name.upper()}": str(value) for name, value in settings.items()
@@ -44,7 +44,7 @@ class Server:
 
     def start(self):
         with self._log.open("ab") as output:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 self.command, stderr=output, stdout=output, env={**os.environ, **self._settings}
             )
         until = time.monotonic() + START_S
@@ -55,6 +55,11 @@ class Server:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
         pytest.fail(f"the server did not start: {self.log}")
+
+    @property
+    def process(self):
+        assert self._process is not None, "it was never started"
+        return self._process
 
     @property
     def command(self):
@@ -76,7 +81,7 @@ class Server:
     def end(self):
         for client in self._clients:
             client.close()
-        if self.process is not None and self.process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self.stop()
 
     @property
@@ -247,7 +252,7 @@ class Voices:
     def __init__(self, clips):
         self._clips = clips
 
-    def speak(self, voice, *, seconds, use="call"):
+    def speak(self, voice, *, seconds, use: Use = "call"):
         return compose(self._clips[voice], seconds=seconds, use=use)
 
     def customer(self, **wanted):

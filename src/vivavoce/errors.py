@@ -17,7 +17,8 @@ VivavoceError
 │   └── NotEnoughSpeech            needed_s, got_s
 ├── StreamError
 │   ├── StreamTokenRejected        wrong, expired, or made for another session
-│   └── AlreadyStreaming           a second connection on a live stream
+│   ├── AlreadyStreaming           a second connection on a live stream
+│   └── PeerIdle                   a connection on which nothing came for too long; idle_s
 ├── ModelError
 │   ├── ModelMissing               not installed; says which command installs it
 │   └── ModelInvalid               wrong hash, shape, card or calibration
@@ -132,6 +133,18 @@ class StreamTokenRejected(StreamError):
 
 class AlreadyStreaming(StreamError):
     """A second connection was tried on a stream that has one."""
+
+
+class PeerIdle(StreamError):
+    """A connection on which nothing came for too long.
+
+    Attributes:
+        idle_s: how long that was, in seconds.
+    """
+
+    def __init__(self, idle_s: float) -> None:
+        super().__init__(f"Nothing came for {idle_s:g} s; the stream has ended")
+        self.idle_s = idle_s
 
 
 class ModelError(VivavoceError):

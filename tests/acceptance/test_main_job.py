@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,8 @@ class Bank:
     def __init__(self, client):
         self.client = client
         self.domain_id = new_domain(client, "bank")
+        self.enrolment: list[dict[str, Any]] = []  # what was said while the customer enrolled
+        self.customer_call = np.zeros(0, np.int16)
 
     def start(self, name=None, **wanted):
         named = {} if name is None else {"SessionName": name}

@@ -9,8 +9,11 @@ from training.spoof.prepare import Take
 from training.telephone import mulaw
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, to_float
 
-LINES = ("mulaw", "older codecs", "mobile and VoIP")
-"""µ-law alone; µ-law, A-law or GSM; AMR-NB or Opus: in the order of a source's takes."""
+LINES = ("linear", "µ-law", "older codecs", "mobile and VoIP")
+"""No codec; µ-law; µ-law, A-law or GSM; AMR-NB or Opus."""
+
+# The take of a source that each line needs; `prepare` writes none, an older and a newer codec.
+_TAKE_OF_LINE = (0, 0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ def make_calls(
         made, joined = 0, np.zeros(0, np.int16)
         line = number % len(LINES)
         for position, of_source in enumerate(by_source.values()):
-            take = of_source[min(line, len(of_source) - 1)]
+            take = of_source[_TAKE_OF_LINE[line]]
             joined = np.concatenate([joined, samples[take.start : take.start + take.count]])
             last = position == len(by_source) - 1
             if len(joined) < wanted and not (last and made == 0):
@@ -70,7 +73,7 @@ def make_calls(
                 system=system,
                 speaker=speaker,
                 line=LINES[line],
-                audio=mulaw(audio) if line == 0 else audio,
+                audio=mulaw(audio) if LINES[line] == "µ-law" else audio,
             )
             made += 1
             line = (line + 1) % len(LINES)

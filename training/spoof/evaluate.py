@@ -156,11 +156,12 @@ def table_of_checks(
     checked = [take for take in takes if not take.trains and take.corpus not in MEASURE_ONLY_SETS]
     for seconds in (10.0, 30.0):
         by_voice: dict[tuple[str, str], list[int]] = {}
-        for call in make_calls(checked, samples, seconds=seconds, most=12):
+        for call in make_calls(checked, samples, seconds=seconds, most=16):
             if call.seconds < seconds * 0.8:
                 continue
             risk = _risk(calibration, detector.judge(call.audio), call)
-            by_voice.setdefault((call.speaker, call.line), []).append(risk)
+            line = call.line if call.label == GENUINE else "all"
+            by_voice.setdefault((call.speaker, line), []).append(risk)
         for (voice, line), risks in sorted(by_voice.items()):
             low, middle, high = min(risks), int(np.median(risks)), max(risks)
             share = np.mean([risk >= 50 for risk in risks])

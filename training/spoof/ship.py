@@ -17,7 +17,7 @@ from training.spoof.train import model_path
 from vivavoce.models.card import SHIPPED_DIR, load_model
 
 _TRAINED_ON = (
-    "Genuine: LibriSpeech readers, speechocean762, Picovoice commands and wake words, clips of the"
+    "Genuine: LibriSpeech readers, speechocean762, Picovoice commands, clips of the"
     " WaveNet and TensorFlowTTS pages, Debian's Asterisk prompts en, es, es-co, menardi. Synthetic:"
     " Larynx, GlowSpeak, DiffGAN-TTS, TensorFlowTTS, WaveNet, Tortoise, Festival, Flite, MaryTTS,"
     " SVOX Pico; copy-synthesis of the genuine clips by Griffin-Lim, LPC and WORLD. All through"
@@ -25,9 +25,12 @@ _TRAINED_ON = (
 )
 _LIMITS = (
     "Playback of recordings is not judged, only synthetic speech.",
-    "Systems that it has not heard are caught much less surely than those it has: see `measured`.",
+    "Most synthetic voices of systems that it has not heard are missed: see `measured`. A low risk is"
+    " no proof of a living voice.",
+    "Female voices of espeak-ng, and neural vocoders on studio speech, are mostly missed.",
     "Genuine callers of other recordings than those it has heard may score higher than promised.",
-    "Voice conversion and recent neural cloning were hardly heard in training.",
+    "Voice conversion was not heard in training, recent neural cloning hardly.",
+    "Training was stopped by its budget of batches, with the loss still falling.",
 )
 
 

@@ -146,7 +146,8 @@ class VoiceIdEndpoint(Generic[S]):
         request_id = str(uuid.uuid4())
         try:
             content = await self._answer(request, request_id)
-        except ClientDisconnect:
+        except (ClientDisconnect, asyncio.CancelledError):
+            # Nobody waits for the answer: the peer has left, or the server shuts down.
             return
         except Exception as error:  # noqa: BLE001  every failure gets an answer
             response = _failure(fault_of(error))

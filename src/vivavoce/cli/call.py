@@ -49,6 +49,10 @@ def call(
 
     vivavoce call call.wav --domain DOMAIN_ID --session demo-1 --speaker customer-7
     """
+    if enroll and speaker is None:
+        raise typer.BadParameter("an enrolment needs to know whom: add --speaker ID")
+    if data_dir is not None and not (data_dir / "credentials").is_file():
+        raise typer.BadParameter(f"{data_dir} holds no credentials: is it a server's data folder?")
     samples = read_recording(recording, channel=channel).samples
     seconds = len(samples) / CALL_RATE_HZ
     client = new_client(

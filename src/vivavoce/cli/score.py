@@ -64,7 +64,7 @@ def score(
         rows.append(row)
         if jsonl:
             typer.echo(json.dumps(row))
-    if not jsonl:
+    if rows and not jsonl:
         _print_table(rows)
     if failed:
         raise typer.Exit(1)

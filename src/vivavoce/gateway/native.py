@@ -23,6 +23,7 @@ from vivavoce.errors import (
     BadAudioParameters,
     InvalidRequest,
     NotFound,
+    PeerIdle,
     StreamTokenRejected,
     VivavoceError,
 )
@@ -42,6 +43,7 @@ _CLOSE_CODES: tuple[tuple[type[VivavoceError], int, str], ...] = (
     (AtCapacity, CloseCode.AT_CAPACITY, "AtCapacity"),
     (BadAudioParameters, CloseCode.BAD_PARAMETERS, "BadAudioParameters"),
     (InvalidRequest, CloseCode.INVALID_TEXT, "InvalidMessage"),
+    (PeerIdle, CloseCode.IDLE, "Idle"),
 )
 _LEFT_ON_PURPOSE = (CloseCode.DONE, CloseCode.GOING_AWAY)
 
@@ -144,8 +146,7 @@ class _Connection:
                 async with asyncio.timeout(self._patience.idle_s):
                     message = await self._socket.receive()
             except TimeoutError:
-                idle = f"Nothing came for {self._patience.idle_s:g} s; the stream has ended"
-                return Outcome(kind="ended", refusal=InvalidRequest(idle))
+                return Outcome(kind="ended", refusal=PeerIdle(self._patience.idle_s))
             try:
                 if message["type"] == "websocket.disconnect":
                     return await self._leave(message.get("code", CloseCode.INTERNAL_ERROR))

@@ -13,6 +13,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vivavoce.audio.arrays import Floats
 from vivavoce.ids import unique_id
 from vivavoce.scoring.decide import (
     authentication_decision,
@@ -137,8 +138,9 @@ class _Drafting:
         if status == "ENROLLED" and voiceprint is None:
             status = "PENDING"
         decided = speaker_decision(claimed=session.customer_id is not None, status=status)
+        voice = None if evidence is None else evidence.vector
         enough = evidence is not None and evidence.net_speech_s >= session.authentication_minimum_s
-        if decided is None and not enough:
+        if decided is None and not (enough and voice is not None):
             decided = "NOT_ENOUGH_SPEECH"
         basis = _fingerprint(
             session.stream_number,
@@ -156,10 +158,8 @@ class _Drafting:
             acceptance_threshold=session.acceptance_threshold,
             speaker_id=session.speaker_id,
         )
-        if decided is None and evidence is not None and voiceprint is not None:
-            match = self.judge.compare(
-                evidence.vector, voiceprint.vector, seconds=evidence.net_speech_s
-            )
+        if decided is None and evidence is not None and voice is not None and voiceprint:
+            match = self.judge.compare(voice, voiceprint.vector, seconds=evidence.net_speech_s)
             outcome = replace(
                 outcome,
                 decision=authentication_decision(
@@ -189,12 +189,15 @@ class _Drafting:
             risk_threshold=session.risk_threshold,
             watchlist_id=session.watchlist_id,
         )
-        if enough and evidence is not None:
-            outcome = self._judge_fraud(evidence, outcome)
+        # A voice that had to be forgotten cannot be judged anew; what was given out stands.
+        if enough and evidence is not None and evidence.vector is not None:
+            outcome = self._judge_fraud(evidence, evidence.vector, outcome)
         new.append(self._result("fraud", outcome.result_id, basis, _plain(outcome)))
         return outcome
 
-    def _judge_fraud(self, evidence: Evidence, outcome: FraudOutcomeGiven) -> FraudOutcomeGiven:
+    def _judge_fraud(
+        self, evidence: Evidence, voice: Floats, outcome: FraudOutcomeGiven
+    ) -> FraudOutcomeGiven:
         session = self.session
         wanted = [
             voiceprint
@@ -204,7 +207,7 @@ class _Drafting:
             if self._comparable(voiceprint)
         ]
         closest = self.judge.search(
-            evidence.vector,
+            voice,
             [voiceprint.vector for voiceprint in wanted],
             seconds=evidence.net_speech_s,
         )

@@ -117,7 +117,7 @@ class Evidence:
         started_ms: when its first speech was said.
         ended_ms: when its last speech was said.
         model: name and version of the encoder.
-        vector: the caller's voice, shape (dimension,), unit length.
+        vector: the caller's voice, shape (dimension,), unit length; None once it was forgotten.
         spoof_raw: the spoof detector's raw score; None where it could not judge.
     """
 
@@ -128,7 +128,7 @@ class Evidence:
     started_ms: int
     ended_ms: int
     model: str
-    vector: Floats = field(repr=False)
+    vector: Floats | None = field(repr=False)
     spoof_raw: float | None
 
 

@@ -142,16 +142,19 @@ class Sessions:
         )
 
     def forget_speech_of(self, speaker_id: str) -> None:
-        """Drop the speech and evidence kept in every session of a speaker."""
+        """Drop speech and voice from every session of a speaker.
+
+        That there was evidence stays, so that decisions given out on it stand.
+        """
         sessions, evidence = tables.sessions, tables.evidence
         of_speaker = sessions.c.speaker_id == speaker_id
         self._connection.execute(
             update(sessions).where(of_speaker).values(sealed_speech=None, speech_s=0.0)
         )
         self._connection.execute(
-            delete(evidence).where(
-                evidence.c.session_id.in_(select(sessions.c.session_id).where(of_speaker))
-            )
+            update(evidence)
+            .where(evidence.c.session_id.in_(select(sessions.c.session_id).where(of_speaker)))
+            .values(sealed_vector=None)
         )
 
     def forget_speech_before(self, instant_ms: int) -> int:
@@ -205,9 +208,9 @@ class EvidenceRows:
                 started_ms=evidence.started_ms,
                 ended_ms=evidence.ended_ms,
                 model=evidence.model,
-                sealed_vector=sealer.seal_vector(
-                    evidence.vector, _vector_place(evidence.session_id)
-                ),
+                sealed_vector=None
+                if evidence.vector is None
+                else sealer.seal_vector(evidence.vector, _vector_place(evidence.session_id)),
                 spoof_raw=evidence.spoof_raw,
             )
         )
@@ -230,7 +233,9 @@ class EvidenceRows:
             started_ms=row.started_ms,
             ended_ms=row.ended_ms,
             model=row.model,
-            vector=sealer.open_vector(row.sealed_vector, _vector_place(row.session_id)),
+            vector=None
+            if row.sealed_vector is None
+            else sealer.open_vector(row.sealed_vector, _vector_place(row.session_id)),
             spoof_raw=row.spoof_raw,
         )
 

@@ -198,7 +198,7 @@ evidence = Table(
     Column("started_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger, nullable=False),
     Column("model", String(128), nullable=False),
-    Column("sealed_vector", LargeBinary, nullable=False),
+    Column("sealed_vector", LargeBinary),  # absent once the voice had to be forgotten
     Column("spoof_raw", Float),
 )
 

@@ -211,7 +211,7 @@ def upgrade() -> None:
         sa.Column("started_ms", sa.BigInteger(), nullable=False),
         sa.Column("ended_ms", sa.BigInteger(), nullable=False),
         sa.Column("model", sa.String(length=128), nullable=False),
-        sa.Column("sealed_vector", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed_vector", sa.LargeBinary()),
         sa.Column("spoof_raw", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(
             ["session_id"],
