@@ -176,7 +176,7 @@ async def test_a_speaker_is_forgotten_with_voice_speech_and_evidence(filled):
         assert tx.speakers.find(rows.DOMAIN_ID, "customer-4711") is None
         assert tx.voiceprints.find(rows.DOMAIN_ID, rows.SPEAKER_ID) is None
         assert (tx.sessions.speech(session), session.speech_s) == (None, 0.0)
-        assert tx.evidence.find(session) is None
+        assert tx.evidence.find(session).vector is None
         assert tx.voiceprints.of_watchlist(rows.DOMAIN_ID, rows.WATCHLIST_ID)  # is another's
 
     await filled.write(work)

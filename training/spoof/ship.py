@@ -25,8 +25,8 @@ _TRAINED_ON = (
 )
 _LIMITS = (
     "Playback of recordings is not judged, only synthetic speech.",
-    "Most synthetic voices of systems that it has not heard are missed: see `measured`. A low risk is"
-    " no proof of a living voice.",
+    "Most synthetic voices of systems that it has not heard are missed: see `measured`.",
+    "A low risk is no proof of a living voice.",
     "Female voices of espeak-ng, and neural vocoders on studio speech, are mostly missed.",
     "Genuine callers of other recordings than those it has heard may score higher than promised.",
     "Voice conversion was not heard in training, recent neural cloning hardly.",

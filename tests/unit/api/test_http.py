@@ -187,13 +187,29 @@ def test_a_response_that_breaks_the_description_is_our_failure():
     assert code(ask(app, body)) == (500, "InternalServerException")
 
 
-def test_cancellation_passes_through():
+def test_a_request_that_is_cancelled_at_shutdown_ends_without_an_answer():
     async def wait(context, request):
         raise asyncio.CancelledError
 
     app = endpoint(handlers={"DescribeDomain": wait})
-    with pytest.raises(asyncio.CancelledError):
-        ask(app, json.dumps({"DomainId": DOMAIN_ID}).encode())
+    sent = []
+
+    async def receive():
+        body = json.dumps({"DomainId": DOMAIN_ID}).encode()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": [(b"x-amz-target", b"VoiceID.DescribeDomain")],
+    }
+    asyncio.run(app(scope, receive, send))
+    assert sent == []
 
 
 def test_a_handler_for_no_operation_is_found_at_start():
