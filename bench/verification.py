@@ -6,8 +6,6 @@ scores come to on speakers that it was not made from. Needs the development spee
 """
 
 import argparse
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.speech_data import SpeechDataAbsent
-from training import telephone
+from training import provenance, telephone
 from training.speaker import calibrate, voiceprints
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples, to_float, to_int16
 from vivavoce.call.speech import collect_net_speech
@@ -68,8 +66,8 @@ def _head(corpus: voiceprints.Corpus) -> Iterator[str]:
     yield "# Speaker verification"
     yield ""
     yield f"- made by: `python -m bench.verification {' '.join(sys.argv[1:])}`".rstrip(" `") + "`"
-    yield f"- commit: {_commit()}"
-    yield f"- machine: {_machine()}"
+    yield f"- commit: {provenance.commit()}"
+    yield f"- machine: {provenance.machine()}"
     yield f"- data: sha256 {corpus.data_sha256[:16]} ({', '.join(voiceprints.SOURCES)})"
     yield f"- model: {corpus.model}, sha256 {corpus.model_sha256[:16]}"
     yield (
@@ -84,31 +82,6 @@ def _head(corpus: voiceprints.Corpus) -> Iterator[str]:
         "calls do worse. On the other hand a few speakers of speechocean762 sound like one person "
         "under several numbers; they weigh on FAR 0.1 %."
     )
-
-
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    commit = git("rev-parse", "--short=12", "HEAD") or "none yet"
-    return f"{commit} with local changes" if git("status", "--porcelain") else commit
-
-
-def _machine() -> str:
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ] if Path("/proc/cpuinfo").exists() else []  # fmt: skip
-    cpu = f"{len(names)} x {names[0]}" if names else platform.processor() or "unknown processor"
-    return f"{platform.system()} {platform.machine()}, {cpu}, Python {platform.python_version()}"
 
 
 def _accuracy(corpus: voiceprints.Corpus, rounds: int) -> Iterator[str]:

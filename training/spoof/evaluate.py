@@ -10,7 +10,6 @@ calibration has met.
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training import provenance
 from training.spoof.calls import LINES, Call, make_calls
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.measures import apcer_at_bpcer, equal_error_rate, fit_condition
@@ -276,8 +276,8 @@ def report(work: Path, calibration_path: Path) -> str:
         [
             f"# {MODEL_NAME}: synthetic speech over the telephone",
             "",
-            "Commit: COMMIT. Made by `python -m training.spoof.evaluate`.",
-            f"Machine: {platform.machine()}, {platform.system()} {platform.release()}, one thread.",
+            f"Commit: {provenance.commit()}. Made by `python -m training.spoof.evaluate`.",
+            f"Machine: {provenance.machine()}; one thread.",
             f"Data: {data}. Model: {sha256_of(path)[:12]}. Recipe: {recipe}.",
             f"Cost: {cost(detector):.2%} of real time on one core.",
             "",
