@@ -317,13 +317,15 @@ def _calibration(path: Path, card: ModelCard) -> Calibration | None:
     if calibration_path is None:
         return None
     calibration = read_calibration(calibration_path)
-    if (calibration.model, calibration.model_sha256) != (card.name, card.sha256):
-        raise ModelInvalid(
-            f"{calibration_path.name} was made for another model"
-            f" ({calibration.model}, SHA-256 {calibration.model_sha256[:12]}...), not for"
-            f" {card.name}, {card.sha256[:12]}...; calibrate again or remove it"
-        )
-    return calibration
+    if (calibration.model, calibration.model_sha256) == (card.name, card.sha256):
+        return calibration
+    if calibration_path.parent != path.parent:
+        return None  # the shipped one is for the shipped model; this is another of its name
+    raise ModelInvalid(
+        f"{calibration_path.name} was made for another model"
+        f" ({calibration.model}, SHA-256 {calibration.model_sha256[:12]}...), not for"
+        f" {card.name}, {card.sha256[:12]}...; calibrate again or remove it"
+    )
 
 
 def _check_shapes(session: Session, card: ModelCard, path: Path) -> None:

@@ -152,3 +152,10 @@ def test_shipped_cards_are_complete():
         assert card["name"] == path.name.removesuffix(".card.json")
         assert len(card["sha256"]) == 64
         assert {"kind", "licence", "source", "trained_on", "limits", "measured"} <= card.keys()
+
+
+def test_a_shipped_calibration_is_not_taken_for_another_model_of_that_name(write_model):
+    path = write_model(name="ge2e")
+    retrained = path.rename(path.with_name("ge2e.onnx"))
+    path.with_name("tiny.card.json").rename(path.with_name("ge2e.card.json"))
+    assert load_model(retrained).calibration is None
