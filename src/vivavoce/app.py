@@ -5,10 +5,11 @@ import contextlib
 import fcntl
 import ipaddress
 import logging
+import os
 import secrets
 import string
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -47,7 +48,7 @@ class Foundation:
     models: Models
     vault: Vault
     store: Store
-    secrets: dict[str, str]
+    secrets: dict[str, str] = field(repr=False)
     lock: IO[bytes]  # held as long as this process lives
 
     def secret_of(self, access_key_id: str) -> str | None:
@@ -71,12 +72,12 @@ def lay_foundation(settings: Settings) -> Foundation:
         speaker=settings.speaker_model,
         spoof=settings.spoof_model,
     )
+    os.umask(0o077)  # what the database and its log hold is for this user alone
     folder = _data_folder(settings.data_dir)
     lock = _lock(folder)
     database = folder / "vivavoce.db"
     vault = Vault(load_or_create_root_key(folder / "root.key", may_create=not database.exists()))
     store = open_store(f"sqlite:///{database.absolute()}", vault)
-    database.chmod(0o600)
     return Foundation(
         settings=settings,
         models=models,
@@ -125,7 +126,7 @@ def build_app(foundation: Foundation) -> Starlette:
             desk=desk,
             clock=clock,
             signer=vault.root,
-            public_url=settings.public_url,
+            public_url=settings.public_url and settings.public_url.rstrip("/"),
         ),
         access_keys=None if settings.auth == "none" else foundation,
         account_id=settings.account_id,
@@ -138,9 +139,12 @@ def build_app(foundation: Foundation) -> Starlette:
         sweeper = asyncio.create_task(_sweep(desk, retention))
         yield
         sweeper.cancel()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(calls.drain(), settings.drain_s)
-        await engines.aclose()
+        try:
+            async with asyncio.timeout(settings.drain_s):
+                await calls.drain()
+                await engines.aclose()
+        except TimeoutError:
+            _log.warning("%d calls were cut off after %g s", len(calls), settings.drain_s)
         calls.close()
         store.close()
 
@@ -189,7 +193,10 @@ def _data_folder(folder: Path) -> Path:
 
 def _lock(folder: Path) -> IO[bytes]:
     """Take the data folder for this process: two servers would end each other's calls."""
-    file = (folder / "lock").open("wb")
+    try:
+        file = (folder / "lock").open("wb")
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

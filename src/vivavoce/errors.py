@@ -26,7 +26,8 @@ VivavoceError
 │   ├── SealBroken                 a sealed value was changed, or sealed under another key
 │   └── KeyUnavailable             the key file is missing, unreadable or too open
 ├── StoreError                     the database cannot be opened or is of a later version
-├── SettingsInvalid                a setting is unknown or out of its range
+├── SettingsInvalid                a setting is unknown or out of its range (wrong usage)
+├── PortTaken                      the server cannot listen where it was told to
 ├── CallFailed                     a client command could not complete its call
 ├── ToolMissing                    a program of the operating system is needed; says how to get it
 └── VoicesUnavailable              the demonstration's voices cannot be had; says what to do instead
@@ -86,15 +87,7 @@ class Conflict(VivavoceError):
 
 
 class AtCapacity(VivavoceError):
-    """No further call can be admitted now.
-
-    Attributes:
-        limit: calls that may run at the same time.
-    """
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"All {limit} places for live calls are taken; try again later")
-        self.limit = limit
+    """No further call can be admitted now; the message says why."""
 
 
 class AudioError(VivavoceError):
@@ -177,6 +170,10 @@ class StoreError(VivavoceError):
 
 class SettingsInvalid(VivavoceError):
     """A setting is unknown, or its value is out of its range."""
+
+
+class PortTaken(VivavoceError):
+    """The server cannot listen where it was told to."""
 
 
 class CallFailed(VivavoceError):

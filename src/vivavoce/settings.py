@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     ] = None
     speaker_model: Annotated[str, Field(description="name of the speaker encoder")] = "ge2e"
     spoof_model: Annotated[str, Field(description="name of the spoof detector")] = "spoof-v1"
-    max_calls: Annotated[int, Field(ge=1, description="live calls at a time")] = 50
+    max_calls: Annotated[int, Field(ge=1, description="live calls at a time; about 15 a core")] = 30
     threads: Annotated[int, Field(ge=1, description="threads for voice activity and engines")] = 2
     inbox_s: Annotated[
         float, Field(gt=0, le=600, description="audio that may wait in a call, seconds")

@@ -491,7 +491,6 @@ def test_commands_that_fail_say_why_in_one_line(server, bank, tmp_path, write_wa
         ("call", good, *to_bank, "--endpoint-url", "nonsense"),
         ("call", good, "--domain", bank.domain_id, "--session", "no-profile"),
         ("score", "--jsonl", empty),
-        ("score",),
         ("models", "show", "no-such-model"),
     ]
     for command in failing:
@@ -509,7 +508,9 @@ def test_commands_that_fail_say_why_in_one_line(server, bank, tmp_path, write_wa
     [
         ("call",),
         ("call", "x.wav", "--domain", "d", "--session", "s", "--enroll"),  # whom?
+        ("score",),
         ("serve", "--nonsense"),
+        ("serve", "--port", "99999"),
         ("no-such-command",),
     ],
 )

@@ -9,6 +9,7 @@ from tests.fakes import FakeEngines, LoudDetector, StillClock, cut, straight_jud
 from tests.integration import rows
 from vivavoce.call.calls import Calls
 from vivavoce.call.runner import LiveCall
+from vivavoce.sessions import speakers
 from vivavoce.sessions.desk import SessionDesk, SessionOptions, StartRequest
 from vivavoce.sessions.evaluation import Evaluation
 from vivavoce.store.records import Session
@@ -99,24 +100,14 @@ class House:
 
     async def opt_out(self, customer_id: str) -> None:
         """What OptOutSpeaker does."""
-
-        def work(tx: Any) -> None:
-            speaker = tx.speakers.get(rows.DOMAIN_ID, customer_id)
-            tx.speakers.set_status(speaker.speaker_id, "OPTED_OUT", now_ms=self.clock.now_ms())
-            tx.voiceprints.remove(speaker.speaker_id)
-            tx.sessions.forget_speech_of(speaker.speaker_id)
-
-        await self.store.write(work)
+        now_ms = self.clock.now_ms()
+        await self.store.write(
+            lambda tx: speakers.opt_out(tx, rows.DOMAIN_ID, customer_id, now_ms=now_ms)
+        )
 
     async def delete_speaker(self, customer_id: str) -> None:
         """What DeleteSpeaker does."""
-
-        def work(tx: Any) -> None:
-            speaker = tx.speakers.get(rows.DOMAIN_ID, customer_id)
-            tx.sessions.forget_speech_of(speaker.speaker_id)
-            tx.speakers.remove(speaker.speaker_id)
-
-        await self.store.write(work)
+        await self.store.write(lambda tx: speakers.delete(tx, rows.DOMAIN_ID, customer_id))
 
 
 def build_house(store: Store, vault: Vault, *, limit: int = 4) -> House:

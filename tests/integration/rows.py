@@ -71,6 +71,7 @@ _SESSION = Session(
     quality="GOOD",
     enrollment_status="FAILED",
     enrollment_message="The requested speaker does not exist",
+    enrolled_stream=None,
     speech_s=0.0,
     created_ms=4_000,
     updated_ms=6_000,

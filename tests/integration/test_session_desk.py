@@ -1,7 +1,6 @@
 """Sessions, streams, enrolments, registrations. Source of the rules: voice-id.md 7 and 9."""
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -355,10 +354,9 @@ async def test_a_speaker_lost_while_the_voice_is_made_fails_the_enrolment(house,
 async def test_an_enrolment_that_is_complete_is_not_begun_again(house):
     """A call's end may have read the session before the request completed the enrolment."""
     await house.stream(ANNA, 31, speaker_id="anna")
-    requested = replace(await house.session(), enrollment_status="NOT_ENOUGH_SPEECH")
     await enrol(house)
     made = len(house.engines.heard)
-    await house.desk._enroll_if_ready(requested)
+    await house.desk._enrolments.complete_if_ready((await house.session()).session_id)
     assert len(house.engines.heard) == made
     assert (await house.session()).enrollment_status == "COMPLETED"
 
@@ -370,8 +368,61 @@ async def test_many_who_complete_an_enrolment_at_once_do_no_harm(house):
         lambda tx: tx.sessions.update(session, enrollment_status="NOT_ENOUGH_SPEECH")
     )
     session = await house.session()
-    done = await asyncio.gather(*(house.desk._enroll_if_ready(session) for _ in range(5)))
+    done = await asyncio.gather(
+        *(house.desk._enrolments.complete_if_ready(session.session_id) for _ in range(5))
+    )
     assert {one.enrollment_status for one in done} == {"COMPLETED"}
+
+
+async def test_an_engine_that_fails_fails_the_enrolment_visibly(house):
+    await house.stream(ANNA, 31, speaker_id="anna")
+    house.engines.failure = RuntimeError("broken")
+    assert await enrol(house) == "FAILED"
+    assert (await house.session()).enrollment_message == "Internal Server Error"
+
+
+async def test_speech_is_counted_once_after_an_enrolment_in_mid_call(house):
+    await house.stream(ANNA, 16, speaker_id="anna")
+    session, token = await house.start()
+    call = await house.open(session, token)
+    await house.say(call, ANNA, 21)
+
+    async def heard():
+        return call.progress.net_speech_samples >= 20 * CALL_RATE_HZ
+
+    await until(heard)
+    assert await enrol(house) == "COMPLETED"
+    speech = await house.desk._enrolments.speech_of(await house.session())
+    assert len(speech) / CALL_RATE_HZ < 38
+    await call.end()
+
+
+async def test_an_opt_out_before_an_enrolment_completes_leaves_none_of_the_speech(house):
+    session, token = await house.start(speaker_id="anna")
+    await house.desk.enroll(rows.DOMAIN_ID, "call")
+    call = await house.open(session, token)
+    await house.say(call, ANNA, 12)
+    await house.opt_out("anna")
+    await house.say(call, ANNA, 25)
+    await call.end()
+    assert (await house.session()).enrollment_status == "FAILED"
+    assert await kept_s(house) is None
+
+
+async def test_who_enrols_over_somebody_else_is_not_accepted_by_it(house):
+    await house.enroll("anna")
+    session, token = await house.start(speaker_id="anna")
+    await house.desk.enroll(rows.DOMAIN_ID, "call")
+    call = await house.open(session, token)
+    await house.say(call, BEN, 31)
+    await call.end()
+    assert (await house.session()).enrollment_status == "COMPLETED"
+    assert (await house.evaluate()).authentication.decision == "REJECT"
+    await house.update(acceptance_threshold=91)
+    again = (await house.evaluate()).authentication
+    assert (again.decision, again.acceptance_threshold) == ("REJECT", 91)
+    await house.stream(BEN, 11)
+    assert (await house.evaluate()).authentication.decision == "ACCEPT"  # another stream
 
 
 # --- registering fraudsters

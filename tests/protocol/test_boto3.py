@@ -74,7 +74,7 @@ async def list_sessions(context, request):
 
 async def start_session(context, request):
     if request.get("SessionName") == "one-too-many":
-        raise AtCapacity(1)
+        raise AtCapacity("no place")
     session = {"SessionId": SESSION_ID, "AudioProgress": {"NetSpeechSeconds": 0.5}}
     return {"Session": session, "StreamUrl": f"ws://{context.host}/v1/audio/x"}
 

@@ -5,11 +5,9 @@ from typing import Any, cast
 from vivavoce.api import shapes
 from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
-from vivavoce.errors import NotFound
-from vivavoce.ids import generated_id, is_generated
+from vivavoce.sessions import speakers
 from vivavoce.sessions.documents import present, seconds
 from vivavoce.store.records import Speaker
-from vivavoce.store.store import Transaction
 
 _PAGE_SIZE = 100
 
@@ -55,45 +53,19 @@ async def opt_out_speaker(
 ) -> shapes.OptOutSpeakerResponse:
     """Forget a speaker's voice and keep it forgotten; an unknown customer id is noted as well."""
     now_ms = context.services.clock.now_ms()
-    domain_id, speaker_id = request["DomainId"], request["SpeakerId"]
-
-    def work(tx: Transaction) -> Speaker:
-        tx.domains.get_active(domain_id)
-        speaker = tx.speakers.find(domain_id, speaker_id)
-        if speaker is None:
-            if is_generated(speaker_id):
-                raise NotFound("SPEAKER")
-            speaker = Speaker(
-                speaker_id=generated_id(),
-                domain_id=domain_id,
-                customer_id=speaker_id,
-                status="OPTED_OUT",
-                created_ms=now_ms,
-                updated_ms=now_ms,
-                last_accessed_ms=None,
-            )
-            tx.speakers.add(speaker)
-            return speaker
-        if speaker.status != "OPTED_OUT":
-            tx.speakers.set_status(speaker.speaker_id, "OPTED_OUT", now_ms=now_ms)
-            tx.voiceprints.remove(speaker.speaker_id)
-            tx.sessions.forget_speech_of(speaker.speaker_id)
-        return tx.speakers.get(domain_id, speaker.speaker_id)
-
-    speaker = await context.services.store.write(work)
+    speaker = await context.services.store.write(
+        lambda tx: speakers.opt_out(tx, request["DomainId"], request["SpeakerId"], now_ms=now_ms)
+    )
+    await context.services.store.scrub()
     return {"Speaker": cast("shapes.Speaker", _document(speaker))}
 
 
 async def delete_speaker(context: Request, request: shapes.DeleteSpeakerRequest) -> None:
     """Forget a speaker altogether; an opt-out is forgotten with it."""
-
-    def work(tx: Transaction) -> None:
-        tx.domains.get_active(request["DomainId"])
-        speaker = tx.speakers.get(request["DomainId"], request["SpeakerId"])
-        tx.sessions.forget_speech_of(speaker.speaker_id)
-        tx.speakers.remove(speaker.speaker_id)
-
-    await context.services.store.write(work)
+    await context.services.store.write(
+        lambda tx: speakers.delete(tx, request["DomainId"], request["SpeakerId"])
+    )
+    await context.services.store.scrub()
 
 
 def _document(speaker: Speaker) -> dict[str, Any]:

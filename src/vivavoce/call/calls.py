@@ -46,8 +46,10 @@ class Calls:
         Raises:
             AtCapacity: all places are taken, or the server is shutting down.
         """
-        if self._draining or len(self._live) >= self._limit:
-            raise AtCapacity(self._limit)
+        if self._draining:
+            raise AtCapacity("The server is shutting down")
+        if len(self._live) >= self._limit:
+            raise AtCapacity(f"All {self._limit} places for live calls are taken; try again later")
 
     def begin(self, identity: CallIdentity, *, plan: Plan, listener: Listener) -> LiveCall:
         """Begin a call.
@@ -76,7 +78,7 @@ class Calls:
 
     def close(self) -> None:
         """Give the threads back; after `drain`."""
-        self._executor.shutdown()
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _forget(self, call: LiveCall) -> None:
         # The session may have begun its next stream meanwhile.

@@ -18,14 +18,21 @@ from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples
 from vivavoce.audio.quality import QualityMeter, Verdict
 from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector
 
-ENROLLMENT_SAMPLES = 30 * CALL_RATE_HZ
-"""Net speech for an enrolment. Source: voice-id.md section 22."""
+ENROLLMENT_S = 30
+ENROLLMENT_SAMPLES = ENROLLMENT_S * CALL_RATE_HZ
+"""Net speech for an enrolment. Source: voice-id-behaviour.md, section 9."""
 
-FRAUD_SAMPLES = 10 * CALL_RATE_HZ
-"""Net speech for a fraud decision. Source: voice-id.md section 8.3."""
+FRAUD_S = 10
+FRAUD_SAMPLES = FRAUD_S * CALL_RATE_HZ
+"""Net speech for a fraud decision. Not documented; chosen as the authentication default."""
 
 SHORTEST_EVIDENCE_SAMPLES = 5 * CALL_RATE_HZ
 """Net speech that any decision needs: the lowest authentication minimum that can be configured."""
+
+
+def samples_to_s(samples: int) -> float:
+    """Seconds that a number of samples at `CALL_RATE_HZ` last."""
+    return samples / CALL_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

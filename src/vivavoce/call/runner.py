@@ -85,7 +85,7 @@ class LiveCall:
         self.identity = identity
         self.inbox = inbox
         self.news = News()
-        self.speech_kept = False  # the store has this call's speech; set by who put it there
+        self.kept_samples = 0  # so much of its speech is in the store; set by who put it there
         self._machine = machine
         self._engines = engines
         self._listener = listener

@@ -18,7 +18,7 @@ from vivavoce.cli.score import score
 from vivavoce.cli.sdk_path import sdk_path
 from vivavoce.cli.serve import serve
 from vivavoce.cli.trials import trials
-from vivavoce.errors import VivavoceError
+from vivavoce.errors import SettingsInvalid, VivavoceError
 
 app = typer.Typer(
     name="vivavoce",
@@ -51,6 +51,6 @@ def main() -> None:
         app()
     except VivavoceError as error:
         sys.stderr.write(f"vivavoce: {error}\n")
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, SettingsInvalid) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

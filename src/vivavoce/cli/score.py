@@ -48,7 +48,7 @@ def score(
     """
     paths = [*(recordings or []), *_listed(from_list)]
     if not paths:
-        raise InvalidRequest("name recordings, or a list of them with --from-list FILE")
+        raise typer.BadParameter("name recordings, or a list of them with --from-list FILE")
     models = offline_models(models_dir)
     failed = False
     rows: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ import typer
 import uvicorn
 
 from vivavoce.app import build_app, lay_foundation
-from vivavoce.errors import SettingsInvalid
+from vivavoce.errors import PortTaken
 from vivavoce.gateway.websocket import WebSocketProtocol
 from vivavoce.logs import start_logging
 from vivavoce.settings import SETTINGS_FILE, Settings, read_settings
@@ -109,7 +109,10 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
-        raise SettingsInvalid(f"cannot listen on {where}: {error.strerror}") from error
+        raise PortTaken(
+            f"cannot listen on {where}: {error.strerror}; is another vivavoce running? "
+            "Choose another port with --port, or 0 for a free one"
+        ) from error
 
 
 def _announce(settings: Settings, *, port: int) -> None:

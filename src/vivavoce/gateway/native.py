@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.inbox import InboxClosed
 from vivavoce.call.runner import LiveCall
 from vivavoce.errors import (
@@ -33,6 +34,9 @@ from vivavoce.sessions.desk import SessionDesk
 from vivavoce.sessions.documents import Document, evaluation_document, progress_document
 
 _PROGRESS_S = 1.0
+_PIECE_SAMPLES = CALL_RATE_HZ // 2
+_LAST_WORDS_S = 5.0
+"""Time in which a peer must take the final messages; one that reads nothing is left."""
 
 _log = logging.getLogger(__name__)
 
@@ -175,7 +179,9 @@ class _Connection:
         for event in events:
             match event:
                 case Audio(samples=samples):
-                    await self._call.inbox.put(samples)
+                    # Small pieces: a thread that listens to one call is not free for others.
+                    for start in range(0, len(samples), _PIECE_SAMPLES):
+                        await self._call.inbox.put(samples[start : start + _PIECE_SAMPLES])
                 case Closed():
                     return True
         return False
@@ -183,16 +189,23 @@ class _Connection:
     async def _finish(self, refusal: VivavoceError | None) -> None:
         """End the call, show its final state, and close."""
         await self._call.end()
-        with contextlib.suppress(WebSocketDisconnect):  # the peer may be gone by now
+        # The peer may be gone by now, or read nothing.
+        with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._say_goodbye(refusal)
+
+    async def _say_goodbye(self, refusal: VivavoceError | None) -> None:
+        try:
             await self._tell(final=True)
-            if refusal is not None:
-                await _refuse(self._socket, refusal)
-            elif self._call.news.failed:
-                await _close(
-                    self._socket, CloseCode.INTERNAL_ERROR, "InternalError", "The call failed"
-                )
-            else:
-                await self._socket.close(CloseCode.DONE)
+        except VivavoceError:
+            _log.exception("the final state of a call could not be shown")
+            self._call.news.fail()
+        if refusal is not None:
+            await _refuse(self._socket, refusal)
+        elif self._call.news.failed:
+            await _close(self._socket, CloseCode.INTERNAL_ERROR, "InternalError", "The call failed")
+        else:
+            await self._socket.close(CloseCode.DONE)
 
     async def _show(self) -> None:
         """Tell the peer about once a second how far the call is, and what was decided."""

@@ -7,44 +7,45 @@ here; the store holds the truth, the live call only what is not decided yet.
 import logging
 import uuid
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
-import numpy as np
-
-from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples
+from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.calls import Calls
-from vivavoce.call.machine import Configure, EvidenceReady, Plan, Progress
+from vivavoce.call.machine import (
+    FRAUD_S,
+    FRAUD_SAMPLES,
+    Configure,
+    EvidenceReady,
+    Plan,
+    Progress,
+    samples_to_s,
+)
 from vivavoce.call.runner import CallIdentity, LiveCall
 from vivavoce.clock import Clock
 from vivavoce.errors import (
     AlreadyStreaming,
-    AtCapacity,
     Conflict,
     NotEnoughSpeech,
-    NotFound,
     StreamTokenRejected,
-    VivavoceError,
 )
-from vivavoce.ids import generated_id, is_generated
+from vivavoce.ids import generated_id
 from vivavoce.scoring.judge import Judge
-from vivavoce.sessions.documents import ENROLLMENT_MINIMUM_S
+from vivavoce.sessions.enrolment import Encoder, Enrolments
 from vivavoce.sessions.evaluation import (
-    FRAUD_MINIMUM_S,
     Draft,
     Evaluation,
     draft_evaluation,
     give_out,
-    hour_of,
 )
+from vivavoce.sessions.locks import SessionLocks
+from vivavoce.sessions.speakers import find_or_add, must_be_forgotten
 from vivavoce.sessions.tokens import Signer, StreamTicket, issue_token, read_token
 from vivavoce.store.records import (
     Domain,
     Evidence,
     Fraudster,
     Session,
-    Speaker,
     StreamingStatus,
-    Voiceprint,
 )
 from vivavoce.store.store import Store, Transaction
 
@@ -57,19 +58,6 @@ _TOKEN_LIFETIME_MS = 24 * 3_600_000
 """Client tokens are kept for a day. Source: voice-id.md section 2.7 (a choice there)."""
 
 _log = logging.getLogger(__name__)
-
-
-class Encoder(Protocol):
-    """Makes voiceprints."""
-
-    @property
-    def model(self) -> str:
-        """Name and version; vectors of different models do not compare."""
-        ...
-
-    async def embed(self, speech: Samples) -> Floats:
-        """The voice as a vector, shape (dimension,), unit length."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +127,10 @@ class SessionDesk:
         self._signer = signer
         self._clock = clock
         self._token_lifetime_ms = round(token_lifetime_s * 1000)
+        self._enrolments = Enrolments(
+            store=store, calls=calls, encoder=encoder, clock=clock, decide=self._decide_on
+        )
+        self._doors = SessionLocks()  # a stream is opened and ended one step after the other
 
     # --- what the API asks
 
@@ -232,10 +224,7 @@ class SessionDesk:
             NotFound: no such domain or session.
             Conflict: no speaker, opted out, or an enrolment was requested before.
         """
-        session = await self._store.write(
-            lambda tx: self._request_enrollment(tx, domain_id, name_or_id)
-        )
-        session = await self._enroll_if_ready(session)
+        session = await self._enrolments.request(domain_id, name_or_id)
         self._tell(session)
         return self._current(session), self._progress(session)
 
@@ -257,9 +246,9 @@ class SessionDesk:
             return tx.sessions.get(domain_id, name_or_id), wanted
 
         session, wanted = await self._store.read(check)
-        speech = await self._speech(session)
-        if len(speech) < FRAUD_MINIMUM_S * CALL_RATE_HZ:
-            raise NotEnoughSpeech(needed_s=FRAUD_MINIMUM_S, got_s=len(speech) / CALL_RATE_HZ)
+        speech = await self._enrolments.speech_of(session)
+        if len(speech) < FRAUD_SAMPLES:
+            raise NotEnoughSpeech(needed_s=FRAUD_S, got_s=samples_to_s(len(speech)))
         vector = await self._encoder.embed(speech)
         fraudster = Fraudster(
             fraudster_id=generated_id(),
@@ -271,7 +260,7 @@ class SessionDesk:
         def work(tx: Transaction) -> None:
             tx.domains.require_watchlist(domain_id, wanted)
             tx.fraudsters.add(fraudster)
-            tx.voiceprints.put(self._voiceprint(fraudster, vector), speech=speech)
+            tx.voiceprints.put(self._enrolments.voiceprint(fraudster, vector), speech=speech)
 
         await self._store.write(work)
         return fraudster
@@ -283,12 +272,13 @@ class SessionDesk:
             NotFound: no such domain or session.
         """
         session = await self._store.read(lambda tx: tx.sessions.get(domain_id, name_or_id))
-        call = self._calls.find(session.session_id)
-        if call is not None:
-            await call.end()
-        session = await self._store.write(
-            lambda tx: self._note_end(tx, tx.sessions.get(domain_id, name_or_id))
-        )
+        async with self._doors.of(session.session_id):
+            call = self._calls.find(session.session_id)
+            if call is not None:
+                await call.end()
+            session = await self._store.write(
+                lambda tx: self._note_end(tx, tx.sessions.get(domain_id, name_or_id))
+            )
         return session, None
 
     # --- what the gateway asks
@@ -302,19 +292,23 @@ class SessionDesk:
             AlreadyStreaming: another connection feeds the call.
             AtCapacity: no further call can be admitted.
         """
-        session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
+        async with self._doors.of(session_id):
+            session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
+            self._check_token(token, session)
+            call = self._calls.find(session_id)
+            if call is None or call.inbox.closed or _stream_of(call) != session.stream_number:
+                call = await self._begin(session, before=call)
+            if call.attached:
+                raise AlreadyStreaming("Another connection already feeds this stream")
+            call.attach()
+            return call
+
+    def _check_token(self, token: str, session: Session) -> None:
         ticket = read_token(token, self._signer)
-        if ticket.session_id != session_id:
+        if ticket.session_id != session.session_id:
             raise StreamTokenRejected("The stream token was made for another session")
         if ticket.stream_number != session.stream_number:
             raise StreamTokenRejected("The stream token was made for an earlier stream")
-        call = self._calls.find(session_id)
-        if call is None or call.inbox.closed or _stream_of(call) != session.stream_number:
-            call = await self._begin(session, before=call)
-        if call.attached:
-            raise AlreadyStreaming("Another connection already feeds this stream")
-        call.attach()
-        return call
 
     async def _begin(self, session: Session, *, before: LiveCall | None) -> LiveCall:
         if before is not None:
@@ -325,18 +319,15 @@ class SessionDesk:
         self._calls.check_admission()
         started_ms = self._clock.now_ms()
 
-        def work(tx: Transaction) -> Session:
-            current = tx.sessions.get_by_id(session.session_id)
-            if current.streaming_status != "PENDING_CONFIGURATION":
-                raise AlreadyStreaming("Another connection already feeds this stream")
+        def note(tx: Transaction) -> Session:
             return tx.sessions.update(
-                current,
+                tx.sessions.get_by_id(session.session_id),
                 streaming_status="ONGOING",
                 stream_started_ms=started_ms,
                 updated_ms=started_ms,
             )
 
-        session = await self._store.write(work)
+        session = await self._store.write(note)
         identity = CallIdentity(
             session_id=session.session_id,
             domain_id=session.domain_id,
@@ -346,8 +337,8 @@ class SessionDesk:
         plan = Plan(authentication_samples=session.authentication_minimum_s * CALL_RATE_HZ)
         try:
             return self._calls.begin(identity, plan=plan, listener=self)
-        except AtCapacity:
-            # Another call took the last place meanwhile; the same URL may be tried again.
+        except Exception:
+            # Another call may have taken the last place meanwhile; the same URL may be tried again.
             await self._store.write(
                 lambda tx: tx.sessions.update(
                     tx.sessions.get_by_id(session.session_id),
@@ -373,26 +364,28 @@ class SessionDesk:
             spoof_raw=evidence.spoof_raw,
         )
 
-        def work(tx: Transaction) -> Session:
+        def work(tx: Transaction) -> None:
             session = tx.sessions.get_by_id(record.session_id)
-            # Of a voice that must be forgotten, evidence serves only the search for fraudsters.
-            if session.fraud_detection_enabled or not _must_forget(tx, session):
+            # With the evidence, so that after a crash progress and decisions agree.
+            session = tx.sessions.update(session, **_heard(call))
+            if _serves(tx, session):
                 tx.evidence.put(record, domain_id=session.domain_id)
-            return session
 
-        await self._enroll_if_ready(await self._store.write(work))
+        await self._store.write(work)
+        await self._enrolments.complete_if_ready(record.session_id)
 
     async def on_speech_complete(self, call: LiveCall) -> None:
         """Keep the speech and end the stream: nothing more is collected, though audio may come."""
-        await self._keep_speech(call)
-        session = await self._store.write(lambda tx: self._close_stream(tx, call))
-        await self._enroll_if_ready(session)
+        await self._note_stream_end(call)
 
     async def on_end(self, call: LiveCall) -> None:
         """Keep the speech and end the stream."""
-        await self._keep_speech(call)
-        session = await self._store.write(lambda tx: self._close_stream(tx, call))
-        await self._enroll_if_ready(session)
+        await self._note_stream_end(call)
+
+    async def _note_stream_end(self, call: LiveCall) -> None:
+        await self._enrolments.keep_speech(call)
+        await self._store.write(lambda tx: self._close_stream(tx, call))
+        await self._enrolments.complete_if_ready(call.identity.session_id)
 
     # --- start-up and upkeep
 
@@ -402,15 +395,7 @@ class SessionDesk:
         interrupted = await self._store.write(lambda tx: tx.sessions.end_interrupted(now_ms=now_ms))
         if interrupted:
             _log.warning("%d streams were interrupted by the last stop", interrupted)
-        ready = await self._store.read(
-            lambda tx: tx.sessions.awaiting_enrollment(speech_s=ENROLLMENT_MINIMUM_S)
-        )
-        for session in ready:
-            try:
-                await self._enroll_if_ready(session)
-            except VivavoceError:
-                # One broken session must not keep the server from starting.
-                _log.exception("the enrolment of session %s is not finished", session.session_id)
+        await self._enrolments.recover()
 
     async def forget_old(self, retention: Retention) -> None:
         """Drop what is older than it may become."""
@@ -422,6 +407,7 @@ class SessionDesk:
             tx.tokens.forget_before(now_ms - _TOKEN_LIFETIME_MS)
 
         await self._store.write(work)
+        await self._store.scrub()
 
     # --- steps
 
@@ -481,6 +467,7 @@ class SessionDesk:
             quality="UNKNOWN",
             enrollment_status=None,
             enrollment_message=None,
+            enrolled_stream=None,
             speech_s=0.0,
             created_ms=now_ms,
             updated_ms=now_ms,
@@ -521,7 +508,13 @@ class SessionDesk:
             name: value for name, value in wanted.items() if value is not None
         }
         if options.speaker_id is not None:
-            speaker = self._speaker(tx, session.domain_id, options.speaker_id)
+            speaker = find_or_add(
+                tx,
+                session.domain_id,
+                options.speaker_id,
+                status="PENDING",
+                now_ms=self._clock.now_ms(),
+            )
             if session.enrollment_status is not None and speaker.speaker_id != session.speaker_id:
                 raise Conflict(
                     "CANNOT_CHANGE_SPEAKER_AFTER_ENROLLMENT",
@@ -532,142 +525,11 @@ class SessionDesk:
             return session
         return tx.sessions.update(session, **changes, updated_ms=self._clock.now_ms())
 
-    def _speaker(self, tx: Transaction, domain_id: str, speaker_id: str) -> Speaker:
-        """The claimed speaker; an unknown customer id becomes a pending speaker."""
-        speaker = tx.speakers.find(domain_id, speaker_id)
-        if speaker is not None:
-            return speaker
-        if is_generated(speaker_id):
-            raise NotFound("SPEAKER")
-        now_ms = self._clock.now_ms()
-        speaker = Speaker(
-            speaker_id=generated_id(),
-            domain_id=domain_id,
-            customer_id=speaker_id,
-            status="PENDING",
-            created_ms=now_ms,
-            updated_ms=now_ms,
-            last_accessed_ms=None,
-        )
-        tx.speakers.add(speaker)
-        return speaker
-
-    def _request_enrollment(self, tx: Transaction, domain_id: str, name_or_id: str) -> Session:
-        tx.domains.get_active(domain_id)
-        session = tx.sessions.get(domain_id, name_or_id)
-        if session.customer_id is None:
-            raise Conflict(
-                "SPEAKER_NOT_SET", "You must set the speaker ID before requesting an enrollment."
-            )
-        if session.enrollment_status is not None:
-            raise Conflict(
-                "ENROLLMENT_ALREADY_EXISTS", "There is already an enrollment for this session."
-            )
-        # A speaker deleted since (as agents do after an opt-out) is known again from here on.
-        speaker = self._speaker(tx, domain_id, session.customer_id)
-        if speaker.status == "OPTED_OUT":
-            raise Conflict(
-                "SPEAKER_OPTED_OUT",
-                "You cannot request an enrollment for an opted out speaker.",
-            )
-        return tx.sessions.update(
-            session,
-            speaker_id=speaker.speaker_id,
-            enrollment_status="NOT_ENOUGH_SPEECH",
-            updated_ms=self._clock.now_ms(),
-        )
-
-    async def _enroll_if_ready(self, session: Session) -> Session:
-        """Complete a requested enrolment if there is enough speech; gives the session as it is."""
-        if session.enrollment_status not in _OPEN_ENROLLMENTS:
-            return session
-        speech = (await self._speech(session))[: ENROLLMENT_MINIMUM_S * CALL_RATE_HZ]
-        if len(speech) < ENROLLMENT_MINIMUM_S * CALL_RATE_HZ:
-            return session
-
-        def begin(tx: Transaction) -> Session:
-            current = tx.sessions.get_by_id(session.session_id)
-            if current.enrollment_status not in _OPEN_ENROLLMENTS:
-                return current  # completed meanwhile, by a request or by the call
-            # The speech is kept with the state, so that a crash from here on loses neither.
-            current = tx.sessions.update(current, enrollment_status="IN_PROGRESS")
-            return tx.sessions.put_speech(current, speech, seconds=len(speech) / CALL_RATE_HZ)
-
-        session = await self._store.write(begin)
-        if session.enrollment_status not in _OPEN_ENROLLMENTS:
-            return session
-        vector = await self._encoder.embed(speech)
-        return await self._store.write(
-            lambda tx: self._complete_enrollment(tx, session.session_id, vector, speech)
-        )
-
-    def _complete_enrollment(
-        self, tx: Transaction, session_id: str, vector: Floats, speech: Samples
-    ) -> Session:
-        now_ms = self._clock.now_ms()
-        session = tx.sessions.get_by_id(session_id)
-        if session.enrollment_status == "COMPLETED":
-            return session
-        speaker = tx.speakers.find(session.domain_id, session.speaker_id or "")
-        if speaker is None or speaker.status == "OPTED_OUT":
-            reason = (
-                "The requested speaker does not exist"
-                if speaker is None
-                else "You cannot request an enrollment for an opted out speaker."
-            )
-            return tx.sessions.update(
-                session, enrollment_status="FAILED", enrollment_message=reason, updated_ms=now_ms
-            )
-        tx.voiceprints.put(self._voiceprint(speaker, vector), speech=speech)
-        tx.speakers.set_status(speaker.speaker_id, "ENROLLED", now_ms=now_ms)
-        tx.speakers.touch(speaker.speaker_id, now_ms=hour_of(now_ms))
-        return tx.sessions.update(session, enrollment_status="COMPLETED", updated_ms=now_ms)
-
-    def _voiceprint(self, owner: Speaker | Fraudster, vector: Floats) -> Voiceprint:
-        return Voiceprint(
-            owner_id=owner.speaker_id if isinstance(owner, Speaker) else owner.fraudster_id,
-            domain_id=owner.domain_id,
-            model=self._encoder.model,
-            vector=vector,
-            created_ms=self._clock.now_ms(),
-        )
-
-    async def _speech(self, session: Session) -> Samples:
-        """The session's net speech: of earlier streams, and of the live call."""
-        kept = await self._store.read(lambda tx: tx.sessions.speech(session))
-        call = self._calls.find(session.session_id)
-        live = None if call is None or call.speech_kept else call.speech()
-        return np.concatenate([part for part in (kept, live, _NOTHING) if part is not None])
-
-    async def _keep_speech(self, call: LiveCall) -> None:
-        """Store the call's speech behind that of earlier streams, once."""
-        if call.speech_kept:
-            return
-        session = await self._store.read(lambda tx: tx.sessions.get_by_id(call.identity.session_id))
-        limit = ENROLLMENT_MINIMUM_S * CALL_RATE_HZ
-        speech = (await self._speech(session))[-limit:]
-        if len(speech) and not await self._store.read(lambda tx: _must_forget(tx, session)):
-            await self._store.write(
-                lambda tx: tx.sessions.put_speech(
-                    tx.sessions.get_by_id(session.session_id),
-                    speech,
-                    seconds=len(speech) / CALL_RATE_HZ,
-                )
-            )
-        call.speech_kept = True
-
     def _close_stream(self, tx: Transaction, call: LiveCall) -> Session:
         session = tx.sessions.get_by_id(call.identity.session_id)
         if session.stream_number != _stream_of(call):
             return session  # the next stream has begun; this one ended when its speech was complete
-        progress = call.progress
-        session = tx.sessions.update(
-            session,
-            received_s=progress.received_samples / CALL_RATE_HZ,
-            net_speech_s=progress.net_speech_samples / CALL_RATE_HZ,
-            lost_s=progress.lost_samples / CALL_RATE_HZ,
-            quality=progress.quality,
-        )
+        session = tx.sessions.update(session, **_heard(call))
         return self._note_end(tx, session)
 
     def _note_end(self, tx: Transaction, session: Session) -> Session:
@@ -689,6 +551,9 @@ class SessionDesk:
         draft = self._draft(tx, domain_id, name_or_id)
         give_out(tx, draft, now_ms=self._clock.now_ms())
         return draft.evaluation
+
+    def _decide_on(self, tx: Transaction, session: Session) -> None:
+        self._decide(tx, session.domain_id, session.session_id)
 
     def _current(self, session: Session) -> Session:
         """The session as of now: a stream that nobody opened in time has ended."""
@@ -713,16 +578,23 @@ class SessionDesk:
             call.news.tell()
 
 
-_NOTHING = np.zeros(0, np.int16)
-_OPEN_ENROLLMENTS = ("NOT_ENOUGH_SPEECH", "IN_PROGRESS")
+def _serves(tx: Transaction, session: Session) -> bool:
+    """Whether evidence on this caller is for anything that the session is to decide."""
+    if session.fraud_detection_enabled:
+        return True
+    # Of a voice that must be forgotten, evidence could serve only the search for fraudsters.
+    return session.authentication_enabled and not must_be_forgotten(tx, session)
 
 
-def _must_forget(tx: Transaction, session: Session) -> bool:
-    """Whether the claimed speaker has opted out or was deleted, in this call or before."""
-    if session.speaker_id is None:
-        return False
-    speaker = tx.speakers.find(session.domain_id, session.speaker_id)
-    return speaker is None or speaker.status == "OPTED_OUT"
+def _heard(call: LiveCall) -> dict[str, Any]:
+    """A live call's progress, as members of its session."""
+    progress = call.progress
+    return {
+        "received_s": samples_to_s(progress.received_samples),
+        "net_speech_s": samples_to_s(progress.net_speech_samples),
+        "lost_s": samples_to_s(progress.lost_samples),
+        "quality": progress.quality,
+    }
 
 
 def _stream_of(call: LiveCall) -> int:

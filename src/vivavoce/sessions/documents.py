@@ -8,16 +8,13 @@ seconds since the epoch with milliseconds (voice-id.md section 2.3).
 from typing import Any
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
-from vivavoce.call.machine import Progress
+from vivavoce.call.machine import ENROLLMENT_S, FRAUD_S, Progress
 from vivavoce.sessions.evaluation import (
-    FRAUD_MINIMUM_S,
     AuthenticationOutcome,
     Evaluation,
     FraudOutcomeGiven,
 )
 from vivavoce.store.records import Session
-
-ENROLLMENT_MINIMUM_S = 30
 
 Document = dict[str, Any]
 
@@ -43,8 +40,8 @@ def progress_document(session: Session, progress: Progress | None) -> Document:
         "ReceivedSeconds": round(received_s, 3),
         "NetSpeechSeconds": round(net_s, 3),
         "AuthenticationSpeechSecondsNeeded": _missing(session.authentication_minimum_s, net_s),
-        "FraudSpeechSecondsNeeded": _missing(FRAUD_MINIMUM_S, net_s),
-        "EnrollmentSpeechSecondsNeeded": _missing(ENROLLMENT_MINIMUM_S, enrolled_s),
+        "FraudSpeechSecondsNeeded": _missing(FRAUD_S, net_s),
+        "EnrollmentSpeechSecondsNeeded": _missing(ENROLLMENT_S, enrolled_s),
         "LostSeconds": round(lost_s, 3),
         "Quality": quality,
     }
@@ -90,6 +87,7 @@ def session_summary(session: Session) -> Document:
             "SessionName": session.name,
             "DomainId": session.domain_id,
             "StreamingStatus": session.streaming_status,
+            "CustomerSpeakerId": session.customer_id,
             "GeneratedSpeakerId": session.speaker_id,
             "CreatedAt": seconds(session.created_ms),
             "UpdatedAt": seconds(session.updated_ms),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vivavoce.audio.arrays import Floats
+from vivavoce.call.machine import FRAUD_S
 from vivavoce.ids import unique_id
 from vivavoce.scoring.decide import (
     authentication_decision,
@@ -23,9 +24,6 @@ from vivavoce.scoring.decide import (
 from vivavoce.scoring.judge import Judge
 from vivavoce.store.records import Evidence, Result, ResultKind, Session, Speaker, Voiceprint
 from vivavoce.store.store import Transaction
-
-FRAUD_MINIMUM_S = 10
-"""Net speech for a fraud decision. Source: voice-id.md section 8.3 (a choice there)."""
 
 _HOUR_MS = 3_600_000
 
@@ -159,22 +157,28 @@ class _Drafting:
             speaker_id=session.speaker_id,
         )
         if decided is None and evidence is not None and voice is not None and voiceprint:
-            match = self.judge.compare(voice, voiceprint.vector, seconds=evidence.net_speech_s)
+            score = self._score(voice, voiceprint, evidence)
             outcome = replace(
                 outcome,
-                decision=authentication_decision(
-                    match.score, threshold=session.acceptance_threshold
-                ),
-                score=match.score,
+                decision=authentication_decision(score, threshold=session.acceptance_threshold),
+                score=score,
                 started_ms=evidence.started_ms,
                 ended_ms=evidence.ended_ms,
             )
         new.append(self._result("authentication", outcome.result_id, basis, _plain(outcome)))
         return outcome
 
+    def _score(self, voice: Floats, voiceprint: Voiceprint, evidence: Evidence) -> int:
+        if self.session.enrolled_stream == self.session.stream_number:
+            # The voiceprint was made from this very stream: the score against the one before it
+            # was given out when it was replaced, and 0 if there was none to give.
+            given = self.tx.results.find(self.session.session_id, "authentication")
+            return (json.loads(given.body)["score"] or 0) if given is not None else 0
+        return self.judge.compare(voice, voiceprint.vector, seconds=evidence.net_speech_s).score
+
     def fraud(self, evidence: Evidence | None, new: list[Result]) -> FraudOutcomeGiven:
         session = self.session
-        enough = evidence is not None and evidence.net_speech_s >= FRAUD_MINIMUM_S
+        enough = evidence is not None and evidence.net_speech_s >= FRAUD_S
         basis = _fingerprint(
             session.stream_number,
             session.risk_threshold,

@@ -77,6 +77,7 @@ class Session:
         customer_id: the claimed speaker's id as the client gave it.
         stream_number: 1 for the first stream, one more at each restart.
         stream_expires_ms: until when the stream may be opened by its URL.
+        enrolled_stream: number of the stream in which an enrolled speaker was enrolled anew.
         speech_s: net speech in seconds that is kept for an enrolment in this session.
     """
 
@@ -102,6 +103,7 @@ class Session:
     quality: str
     enrollment_status: EnrollmentStatus | None
     enrollment_message: str | None
+    enrolled_stream: int | None
     speech_s: float
     created_ms: int
     updated_ms: int

@@ -99,6 +99,20 @@ class Store:
             reading = connection.execution_options(vivavoce_reading=True)
             return work(Transaction(reading, self._keys))
 
+    async def scrub(self) -> None:
+        """Overwrite what was deleted where it still stands: in SQLite's write-ahead log."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._scrub)
+
+    def _scrub(self) -> None:
+        if self._engine.dialect.name != "sqlite":
+            return
+        # Outside a transaction, as a checkpoint must be.
+        connection = self._engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+
     def access_keys(self) -> dict[str, str]:
         """All access keys: secret by access key id."""
         with self._engine.connect() as connection:

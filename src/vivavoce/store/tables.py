@@ -1,5 +1,8 @@
 """The tables. Instants are milliseconds since the epoch; `sealed` columns open only with a key.
 
+Speech comes last in its row: it is half a megabyte, and SQLite walks through it to reach any column
+behind it.
+
 `sequence` orders rows as they were made, so that pages are cut by value and not by offset. It is
 never given twice (`sqlite_autoincrement`; PostgreSQL's sequences never do that): a row made after
 the last one was deleted is still behind it.
@@ -145,8 +148,8 @@ voiceprints = Table(
     _domain_id(),
     Column("model", String(128), nullable=False),
     Column("sealed_vector", LargeBinary, nullable=False),
-    Column("sealed_speech", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("sealed_speech", LargeBinary, nullable=False),
 )
 
 sessions = Table(
@@ -175,10 +178,11 @@ sessions = Table(
     Column("quality", String(16), nullable=False),
     Column("enrollment_status", String(24)),
     Column("enrollment_message", Text),
-    Column("sealed_speech", LargeBinary),
+    Column("enrolled_stream", Integer),  # the stream whose speaker was enrolled anew from it
     Column("speech_s", Float, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
+    Column("sealed_speech", LargeBinary),
     UniqueConstraint("domain_id", "name"),
     sqlite_autoincrement=True,
 )

@@ -245,10 +245,10 @@ def test_a_handler_for_no_operation_is_found_at_start():
             ),
         ),
         (
-            errors.AtCapacity(3),
+            errors.AtCapacity("no place"),
             Fault(
                 code="ServiceQuotaExceededException",
-                message="All 3 places for live calls are taken; try again later",
+                message="no place",
             ),
         ),
         (

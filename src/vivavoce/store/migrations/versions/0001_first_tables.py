@@ -104,10 +104,11 @@ def upgrade() -> None:
         sa.Column("quality", sa.String(length=16), nullable=False),
         sa.Column("enrollment_status", sa.String(length=24), nullable=True),
         sa.Column("enrollment_message", sa.Text(), nullable=True),
-        sa.Column("sealed_speech", sa.LargeBinary(), nullable=True),
+        sa.Column("enrolled_stream", sa.Integer(), nullable=True),
         sa.Column("speech_s", sa.Float(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.Column("sealed_speech", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["domain_id"],
             ["domains.domain_id"],
@@ -163,8 +164,8 @@ def upgrade() -> None:
         sa.Column("domain_id", sa.String(length=22), nullable=False),
         sa.Column("model", sa.String(length=128), nullable=False),
         sa.Column("sealed_vector", sa.LargeBinary(), nullable=False),
-        sa.Column("sealed_speech", sa.LargeBinary(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("sealed_speech", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["domain_id"],
             ["domains.domain_id"],
