@@ -39,14 +39,11 @@ def list_models(*, models_dir: ModelsDir = None, as_json: AsJson = False) -> Non
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("name", "kind", "installed", "calibrated", "licence", "SHA-256", "source")
-    for column in table.columns[:-1]:
-        column.no_wrap = True
-    table.columns[-1].overflow = "fold"
+    table = Table("name", "kind", "installed", "calibrated", "licence", "SHA-256")
     for row in rows:
         installed, calibrated = _yes(yes=row["installed"]), _yes(yes=row["calibrated"])
         facts = (row["name"], row["kind"], installed, calibrated, row["licence"])
-        table.add_row(*facts, row["sha256"][:12], row["source"])
+        table.add_row(*facts, row["sha256"][:12])
     Console().print(table)
 
 

@@ -23,6 +23,9 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 _PONG_TIMEOUT_S = 120.0
 """A peer that sends faster than it is heard is made to wait, and its pong waits with its audio."""
 
+_KEEP_ALIVE_S = 75
+"""AWS clients keep connections for a while and are surprised by one that closes under a request."""
+
 _LAST_ANSWERS_S = 5
 """Time for requests that run at shutdown; calls have their own (`drain_s`), after it."""
 
@@ -75,6 +78,7 @@ def serve(
             # megabytes before the call is asked whether it wants them. Audio gains nothing by it.
             ws_per_message_deflate=False,
             ws_ping_timeout=_PONG_TIMEOUT_S,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_LAST_ANSWERS_S,
             server_header=False,
         )
