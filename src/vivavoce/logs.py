@@ -30,4 +30,5 @@ def start_logging(level: str) -> None:
     # Access logs name session ids and tokens in URLs. For WebSockets uvicorn writes them, and below
     # that the messages themselves, to what it calls its error log.
     logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # says hello at every start
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Decisions and how long they stay the same. Source of the rules: voice-id.md section 8."""
+"""Decisions and how long they stay the same. Source: voice-id-behaviour.md section 8."""
 
 import asyncio
 

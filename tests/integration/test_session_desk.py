@@ -1,4 +1,4 @@
-"""Sessions, streams, enrolments, registrations. Source of the rules: voice-id.md 7 and 9."""
+"""Sessions, streams, enrolments, registrations. Source: voice-id-behaviour.md 7 and 9."""
 
 import asyncio
 

@@ -92,7 +92,10 @@ def _document(domain: Domain) -> dict[str, Any]:
 
 
 def _key_arn(context: Request, key_id: str) -> str:
-    """The key's ARN, as AWS showed it; ids and aliases are completed (voice-id.md section 6.2)."""
+    """The key's ARN, as AWS showed it; ids and aliases are completed.
+
+    Source: voice-id-behaviour.md, section 6.2.
+    """
     if key_id.startswith("arn:"):
         return key_id
     kind = "" if key_id.startswith("alias/") else "key/"

@@ -170,7 +170,8 @@ class VoiceIdEndpoint(Generic[S]):
         operation = self._operations.get(request.headers.get("x-amz-target", ""))
         if operation is None:
             raise RequestRefused(
-                "UnknownOperationException", "X-Amz-Target names no operation that is served here"
+                "UnknownOperationException",
+                "X-Amz-Target names no operation that this version serves",
             )
         members = self._codec.decode(operation, body)
         context = Context(

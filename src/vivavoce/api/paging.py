@@ -1,7 +1,7 @@
 """Pages: opaque tokens that say where the next page begins.
 
 A token is signed and bound to its query, so that it can be neither made up nor used elsewhere; it
-is valid for 24 hours (voice-id.md section 2.6).
+is valid for 24 hours (voice-id-behaviour.md section 2.6).
 """
 
 import base64

@@ -226,18 +226,15 @@ def _cast(
         enrolment = compose(clips[JUNE], seconds=_ENROLMENT_S, use="enrolment")
         customer = compose(clips[JUNE], seconds=_CALL_S, use="call")
     else:
-        enrolment, customer = _split(genuine, share=2 / 3)
+        enrolment, customer = _split(genuine, share=2 / 3, least_s=60)
     if impostor is None:
         other = compose(clips[ARMELLE], seconds=_CALL_S, use="call")
         before = compose(clips[CARLO], seconds=_ENROLMENT_S, use="enrolment")
         fraudster = compose(clips[CARLO], seconds=_CALL_S, use="call")
     else:
-        before, fraudster = _split(impostor, share=1 / 2)
+        before, fraudster = _split(impostor, share=1 / 2, least_s=40)
         other = before
-    if synthetic is None:
-        machine = speak(on_progress=console.print)
-    else:
-        machine = read_recording(synthetic).samples
+    machine = speak(on_progress=console.print) if synthetic is None else _own(synthetic, least_s=15)
     return Cast(
         enrolment=enrolment,
         customer=customer,
@@ -264,8 +261,17 @@ def _fetch(console: Console, voices: list[Voice]) -> dict[Voice, Path]:
         return fetch_voices(voices, on_progress=show)
 
 
-def _split(path: Path, *, share: float) -> tuple[Samples, Samples]:
+def _own(path: Path, *, least_s: float) -> Samples:
     samples = read_recording(path).samples
+    if len(samples) < least_s * CALL_RATE_HZ:
+        raise CallFailed(
+            f"{path} holds {len(samples) / CALL_RATE_HZ:.0f} s; {least_s:g} s are needed"
+        )
+    return samples
+
+
+def _split(path: Path, *, share: float, least_s: float) -> tuple[Samples, Samples]:
+    samples = _own(path, least_s=least_s)
     cut = round(len(samples) * share)
     return samples[:cut], samples[cut:]
 

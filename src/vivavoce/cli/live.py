@@ -11,7 +11,12 @@ from typing import Any, Literal, cast
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+)
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -66,6 +71,15 @@ def explained() -> Generator[None]:
     except ClientError as error:
         fault = cast("dict[str, str]", error.response.get("Error", {}))
         raise CallFailed(f"{fault.get('Code')}: {fault.get('Message')}") from error
+    except NoCredentialsError as error:
+        raise CallFailed(
+            "no credentials: set AWS_SHARED_CREDENTIALS_FILE to the server's credentials file, or "
+            "name its data folder with --data-dir"
+        ) from error
+    except EndpointConnectionError as error:
+        raise CallFailed(
+            f"{error} Is the server running (vivavoce serve)? Another one: --endpoint-url"
+        ) from error
     except BotoCoreError as error:
         raise CallFailed(" ".join(str(error).splitlines())) from error
 

@@ -28,7 +28,7 @@ _KALDI_LEAST_S = 0.5
 need some frames to pool over."""
 
 _ENCODE_BATCH = 16
-"""Windows run at once by `embed`: more are no faster a window (bench of the encoder)."""
+"""Windows run at once by `embed`: more were no faster a window when tried."""
 
 
 class Network(Protocol):

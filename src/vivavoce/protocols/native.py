@@ -4,7 +4,7 @@ Binary messages hold interleaved samples of the encoding, rate and channels name
 query. They may have any length: a sample may be split between two of them. The text message
 `{"type": "end"}` ends the call.
 
-Source: the project's interface page; there is no standard behind it.
+Source: docs/reference/native-websocket.md; there is no standard behind it.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The decisions, as pure functions of evidence and configuration.
 
-Source of the orders of rules: voice-id.md sections 8.2 and 8.3.
+Source of the orders of rules: voice-id-behaviour.md sections 8.2 and 8.3.
 """
 
 from dataclasses import dataclass

@@ -52,10 +52,10 @@ from vivavoce.store.store import Store, Transaction
 ACCEPTANCE_THRESHOLD = 90
 RISK_THRESHOLD = 50
 AUTHENTICATION_MINIMUM_S = 10
-"""Defaults of a session. Source: voice-id.md section 7.3."""
+"""Defaults of a session. Source: voice-id-behaviour.md section 7.3."""
 
 _TOKEN_LIFETIME_MS = 24 * 3_600_000
-"""Client tokens are kept for a day. Source: voice-id.md section 2.7 (a choice there)."""
+"""Client tokens are kept for a day. Source: voice-id-behaviour.md section 2.7 (a choice there)."""
 
 _log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 The API's responses and the WebSocket's messages show the same things under the same names; they are
 AWS's names, so they are spelled here as they are there. Absent members are left out. Instants are
-seconds since the epoch with milliseconds (voice-id.md section 2.3).
+seconds since the epoch with milliseconds (voice-id-behaviour.md section 2.3).
 """
 
 from typing import Any

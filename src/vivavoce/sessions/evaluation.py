@@ -4,7 +4,7 @@ A decision rests on its *basis*: the evidence, the speaker's state, the threshol
 basis stays the same, the decision that was given out is given out again, with the same id; a new
 threshold re-decides the same evidence, a new speaker re-scores it, each under a new id.
 
-Source: voice-id.md section 8.
+Source: voice-id-behaviour.md section 8.
 """
 
 import hashlib
@@ -116,7 +116,10 @@ def give_out(tx: Transaction, draft: Draft, *, now_ms: int) -> None:
 
 
 def hour_of(instant_ms: int) -> int:
-    """The full hour; `LastAccessedAt` is no more exact than that (voice-id.md section 6.6)."""
+    """The full hour; `LastAccessedAt` is no more exact than that.
+
+    Source: voice-id-behaviour.md, section 6.6.
+    """
     return instant_ms - instant_ms % _HOUR_MS
 
 
