@@ -294,30 +294,34 @@ class SessionDesk:
         """
         async with self._doors.of(session_id):
             session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
-            self._check_token(token, session)
+            ticket = self._checked_ticket(token, session)
             call = self._calls.find(session_id)
             if call is None or call.inbox.closed or _stream_of(call) != session.stream_number:
-                call = await self._begin(session, before=call)
+                call = await self._begin(session, ticket, before=call)
             if call.attached:
                 raise AlreadyStreaming("Another connection already feeds this stream")
             call.attach()
             return call
 
-    def _check_token(self, token: str, session: Session) -> None:
+    def _checked_ticket(self, token: str, session: Session) -> StreamTicket:
         ticket = read_token(token, self._signer)
         if ticket.session_id != session.session_id:
             raise StreamTokenRejected("The stream token was made for another session")
         if ticket.stream_number != session.stream_number:
             raise StreamTokenRejected("The stream token was made for an earlier stream")
+        return ticket
 
-    async def _begin(self, session: Session, *, before: LiveCall | None) -> LiveCall:
+    async def _begin(
+        self, session: Session, ticket: StreamTicket, *, before: LiveCall | None
+    ) -> LiveCall:
         if before is not None:
             # The stream before this one has all its speech, but its connection is still open.
             await before.end()
-        if self._current(session).streaming_status != "PENDING_CONFIGURATION":
+        started_ms = self._clock.now_ms()
+        opened_before = session.streaming_status != "PENDING_CONFIGURATION"
+        if opened_before or ticket.expires_ms <= started_ms:
             raise StreamTokenRejected("The stream token has expired")
         self._calls.check_admission()
-        started_ms = self._clock.now_ms()
 
         def note(tx: Transaction) -> Session:
             return tx.sessions.update(
