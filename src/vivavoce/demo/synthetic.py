@@ -41,10 +41,11 @@ def speak(text: str = SCRIPT, *, on_progress: Callable[[str], None] = lambda _: 
     Raises:
         ToolMissing: there is no synthesiser and none can be installed, or it failed.
     """
-    program = shutil.which("espeak-ng") or shutil.which("flite")
+    program = shutil.which("espeak-ng")
+    if program is None and (program := shutil.which("flite")) is not None:
+        on_progress("The synthetic voice is flite's, since espeak-ng is not installed")
     if program is None:
-        on_progress("Installing espeak-ng, which speaks the synthetic voice")
-        program = _install()
+        program = _install(on_progress)
     with tempfile.TemporaryDirectory() as folder:
         script, spoken = Path(folder) / "script.txt", Path(folder) / "spoken.wav"
         script.write_text(text, encoding="utf-8")
@@ -64,9 +65,10 @@ def speak(text: str = SCRIPT, *, on_progress: Callable[[str], None] = lambda _: 
     return samples
 
 
-def _install() -> str:
+def _install(on_progress: Callable[[str], None]) -> str:
     apt_get = shutil.which("apt-get")
     if apt_get is not None and os.geteuid() == 0:
+        on_progress("Installing espeak-ng, which speaks the synthetic voice")
         command = [apt_get, "install", "-y", "-q", "--no-install-recommends", "espeak-ng"]
         # A container image has no package lists: then they are fetched, and once more.
         if not _succeeds(command, _INSTALL_TIMEOUT_S):
