@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from vivavoce.audio.arrays import Floats
@@ -247,11 +248,7 @@ class _Drafting:
     def _comparable(self, voiceprint: Voiceprint) -> bool:
         if voiceprint.model == self.model:
             return True
-        _log.warning(
-            "a voiceprint was made by %s, the encoder in use is %s: it cannot be compared",
-            voiceprint.model,
-            self.model,
-        )
+        _warn_once(voiceprint.model, self.model)
         return False
 
     def _given(self, kind: ResultKind, basis: bytes) -> dict[str, Any] | None:
@@ -271,6 +268,15 @@ class _Drafting:
             body=json.dumps(body),
             created_ms=self.now_ms,
         )
+
+
+@cache  # once a pair of models, not once a second and call
+def _warn_once(made_by: str, in_use: str) -> None:
+    _log.warning(
+        "voiceprints were made by %s, the encoder in use is %s: they cannot be compared",
+        made_by,
+        in_use,
+    )
 
 
 def _plain(outcome: AuthenticationOutcome | FraudOutcomeGiven) -> dict[str, Any]:
