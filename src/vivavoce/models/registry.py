@@ -57,15 +57,6 @@ def find(models_dir: Path, name: str) -> Path:
     )
 
 
-def installed(models_dir: Path) -> list[Listing]:
-    """Models whose ONNX file is there, by name.
-
-    Raises:
-        ModelInvalid: one of them has no readable card.
-    """
-    return [listing for listing in known(models_dir) if listing.installed]
-
-
 def known(models_dir: Path) -> list[Listing]:
     """Models that are installed or that a shipped card describes, by name.
 
@@ -82,15 +73,6 @@ def known(models_dir: Path) -> list[Listing]:
         card = read_card(path)
         listings.append(Listing(name=name, card=card, path=path, installed=name in files))
     return listings
-
-
-def of_kind(models_dir: Path, kind: str) -> list[Listing]:
-    """Installed models of a kind ("speaker", "spoof"), by name.
-
-    Raises:
-        ModelInvalid: an installed model has no readable card.
-    """
-    return [listing for listing in installed(models_dir) if listing.card.get("kind") == kind]
 
 
 def shipped_card(name: str) -> dict[str, Any]:
