@@ -2,90 +2,51 @@
 
 import asyncio
 import contextlib
-import fcntl
-import ipaddress
 import logging
-import os
-import secrets
-import string
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from vivavoce.api.access import Guard
+from vivavoce.api.audit import AuditLog
 from vivavoce.api.description import load_service_model
+from vivavoce.api.directory import DomainDirectory
 from vivavoce.api.handlers import HANDLERS
 from vivavoce.api.http import VoiceIdEndpoint
+from vivavoce.api.keys import KeyDirectory
+from vivavoce.api.records import CallRecorder
 from vivavoce.api.services import Services
+from vivavoce.api.throttle import AWS_TPS, Throttle
 from vivavoce.call.calls import Calls
-from vivavoce.clock import SystemClock
-from vivavoce.errors import SettingsInvalid, StoreError
+from vivavoce.clock import Clock, SystemClock
+from vivavoce.errors import SettingsInvalid
+from vivavoce.events.delivery import DeliveryWorker
+from vivavoce.events.eventbridge import EventBridgeSink
+from vivavoce.events.jsonl import JsonLinesSink
+from vivavoce.events.sink import Sink
+from vivavoce.events.webhook import WebhookSink
+from vivavoce.foundation import Foundation
 from vivavoce.gateway.native import NativeGateway, Patience
-from vivavoce.metrics import CONTENT_TYPE_LATEST, generate_latest, new_registry
-from vivavoce.models.engines import Engines, Models, load_models
-from vivavoce.models.registry import models_folder
+from vivavoce.metrics import CONTENT_TYPE_LATEST, Metrics, generate_latest, new_registry
+from vivavoce.models.engines import Engines
+from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.desk import Retention, SessionDesk
+from vivavoce.sessions.domains import DomainDesk, Reencryptor
+from vivavoce.sessions.outbox import StoredOutbox
 from vivavoce.settings import Settings
-from vivavoce.store.store import Store, open_store
-from vivavoce.vault.keyfile import load_or_create_root_key, write_private
-from vivavoce.vault.vault import Vault
+from vivavoce.store.store import Store
 
 _SWEEP_S = 600.0
+_COUNT_S = 60.0
+_KEYS_S = 1.0
+"""Access keys that a command made or revoked are in force after this."""
+
+_DAY_S = 86_400.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foundation:
-    """What must be in order before a server can start: settings, models, keys, database."""
-
-    settings: Settings
-    models: Models
-    vault: Vault
-    store: Store
-    secrets: dict[str, str] = field(repr=False)
-    lock: IO[bytes]  # held as long as this process lives
-
-    def secret_of(self, access_key_id: str) -> str | None:
-        """The secret of an access key."""
-        return self.secrets.get(access_key_id)
-
-
-def lay_foundation(settings: Settings) -> Foundation:
-    """Open or create the data folder, load and check the models.
-
-    Raises:
-        VivavoceError: whatever keeps the server from starting, with what to do.
-    """
-    if settings.auth == "none" and not _is_loopback(settings.host):
-        raise SettingsInvalid(
-            "setting auth: 'none' is for a sandbox and listens on a loopback address only; "
-            f"{settings.host} is not one"
-        )
-    models = load_models(
-        models_folder(settings.models_dir),
-        speaker=settings.speaker_model,
-        spoof=settings.spoof_model,
-    )
-    os.umask(0o077)  # what the database and its log hold is for this user alone
-    folder = _data_folder(settings.data_dir)
-    lock = _lock(folder)
-    database = folder / "vivavoce.db"
-    vault = Vault(load_or_create_root_key(folder / "root.key", may_create=not database.exists()))
-    store = open_store(f"sqlite:///{database.absolute()}", vault)
-    return Foundation(
-        settings=settings,
-        models=models,
-        vault=vault,
-        store=store,
-        secrets=store.access_keys() or _first_access_key(store, folder),
-        lock=lock,
-    )
 
 
 def build_app(foundation: Foundation) -> Starlette:
@@ -105,6 +66,13 @@ def build_app(foundation: Foundation) -> Starlette:
         inbox_s=settings.inbox_s,
         threads=settings.threads,
     )
+    registry = new_registry(live_calls=lambda: len(calls))
+    metrics = Metrics(registry, operations=HANDLERS)
+    metrics.watch_queues(
+        engine_waiting=lambda: engines.waiting, writer_waiting=lambda: store.waiting_writes
+    )
+    deliveries = _Deliveries(_sinks(settings, clock), store, clock)
+    announcer = Announcer(store=store, sinks=deliveries.names, clock=clock, news=deliveries.news)
     desk = SessionDesk(
         store=store,
         calls=calls,
@@ -112,33 +80,62 @@ def build_app(foundation: Foundation) -> Starlette:
         judge=foundation.models.judge,
         signer=vault.root,
         clock=clock,
+        announcer=announcer,
+        on_decision=metrics.decided,
         token_lifetime_s=settings.token_lifetime_s,
     )
-    retention = Retention(
-        speech_s=settings.speech_retention_s, session_s=settings.session_retention_s
+    reencryptor = Reencryptor(store=store, clock=clock)
+    domains = DomainDesk(
+        store=store, keys=vault, clock=clock, reencryptor=reencryptor, end_calls=desk.end_calls
     )
-    gateway = NativeGateway(desk, Patience(grace_s=settings.grace_s, idle_s=settings.idle_s))
+    directory = DomainDirectory(store)
+    keys = KeyDirectory(lambda: store.read(lambda tx: tx.access_keys.all()), clock)
+    service = load_service_model()
     endpoint = VoiceIdEndpoint(
         HANDLERS,
-        service=load_service_model(),
+        service=service,
         services=Services(
             store=store,
             desk=desk,
+            domains=domains,
+            announcer=announcer,
+            consent_given=settings.consent,
             clock=clock,
             signer=vault.root,
             public_url=settings.public_url and settings.public_url.rstrip("/"),
         ),
-        access_keys=None if settings.auth == "none" else foundation,
+        keys=None if settings.auth == "none" else keys,
+        guard=Guard(account_id=settings.account_id, tags=directory, clock=clock),
+        directory=directory,
+        throttle=Throttle(_tps(settings), clock),
+        audit=AuditLog(store, CallRecorder(service), everything=settings.audit == "all"),
+        meter=metrics,
         account_id=settings.account_id,
         clock=clock,
+    )
+    gateway = NativeGateway(desk, Patience(grace_s=settings.grace_s, idle_s=settings.idle_s))
+    retention = _retention(settings)
+
+    async def count() -> None:
+        now_ms = clock.now_ms()
+        metrics.set_domain_counts(await store.read(lambda tx: tx.counts.of_domains(now_ms=now_ms)))
+
+    upkeep = (
+        _Upkeep("the access keys", keys.refresh, every_s=_KEYS_S),
+        _Upkeep("what is old", lambda: desk.forget_old(retention), every_s=_SWEEP_S),
+        _Upkeep("what there is", count, every_s=_COUNT_S),
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        await keys.refresh()
         await desk.recover()
-        sweeper = asyncio.create_task(_sweep(desk, retention))
+        deliveries.start()
+        tasks = [asyncio.create_task(one.run()) for one in upkeep]
+        tasks.append(asyncio.create_task(reencryptor.run()))
         yield
-        sweeper.cancel()
+        for task in tasks:
+            task.cancel()
         try:
             async with asyncio.timeout(settings.drain_s):
                 await calls.drain()
@@ -146,22 +143,26 @@ def build_app(foundation: Foundation) -> Starlette:
         except TimeoutError:
             _log.warning("%d calls were cut off after %g s", len(calls), settings.drain_s)
         calls.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await deliveries.stop()
         store.close()
 
     async def ready(_: Request) -> Response:
-        await store.read(lambda tx: tx.domains.page(after=0, size=1))
+        await store.read(lambda tx: tx.domains.exist())
         return JSONResponse({"status": "ready", "calls": len(calls)})
 
-    registry = new_registry(live_calls=lambda: len(calls))
-
-    async def metrics(_: Request) -> Response:
+    async def show_metrics(_: Request) -> Response:
+        depths = await store.read(
+            lambda tx: {sink: tx.outbox.depth(sink) for sink in deliveries.names}
+        )
+        metrics.set_outbox_depths(depths, now_ms=clock.now_ms())
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
         routes=[
             Route("/healthz", _alive),
             Route("/readyz", ready),
-            Route("/metrics", metrics),
+            Route("/metrics", show_metrics),
             WebSocketRoute("/v1/audio/{session_id}", gateway.serve),
             Route("/", endpoint),
         ],
@@ -173,56 +174,86 @@ async def _alive(_: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-async def _sweep(desk: SessionDesk, retention: Retention) -> None:
-    """Forget what is old, now and every ten minutes."""
-    while True:
-        try:
-            await desk.forget_old(retention)
-        except Exception:  # noqa: BLE001 - upkeep that fails is tried again, and calls go on
-            _log.exception("what is old could not be dropped; trying again in %d s", _SWEEP_S)
-        await asyncio.sleep(_SWEEP_S)
+class _Upkeep:
+    """Something done now and then as long as the server runs."""
+
+    def __init__(self, what: str, do: Callable[[], Awaitable[None]], *, every_s: float) -> None:
+        self._what = what
+        self._do = do
+        self._every_s = every_s
+
+    async def run(self) -> None:
+        """Do it, for ever."""
+        while True:
+            try:
+                await self._do()
+            except Exception:  # noqa: BLE001 - upkeep that fails is tried again, and calls go on
+                _log.exception("upkeep of %s failed; trying again later", self._what)
+            await asyncio.sleep(self._every_s)
 
 
-def _data_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"the data folder {folder} cannot be made: {error.strerror}") from error
-    return folder
+class _Deliveries:
+    """The workers that bring events to their sinks."""
+
+    def __init__(self, sinks: Sequence[Sink], store: Store, clock: Clock) -> None:
+        outbox = StoredOutbox(store)
+        self.names = tuple(sink.name for sink in sinks)
+        self._workers = [DeliveryWorker(sink, outbox=outbox, clock=clock) for sink in sinks]
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            worker.start()
+
+    def news(self) -> None:
+        """There are events; called from the thread that committed them."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake)
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(worker.stop(grace_s=_GRACE_S) for worker in self._workers))
+
+    def _wake(self) -> None:
+        for worker in self._workers:
+            worker.news()
 
 
-def _lock(folder: Path) -> IO[bytes]:
-    """Take the data folder for this process: two servers would end each other's calls."""
-    try:
-        file = (folder / "lock").open("wb")
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise StoreError(f"another vivavoce serves {folder}; stop it, or use another one") from None
-    return file
+_GRACE_S = 3.0
 
 
-def _first_access_key(store: Store, folder: Path) -> dict[str, str]:
-    """Make the first access key and the shared-credentials file that clients read it from."""
-    alphabet = string.ascii_uppercase + string.digits
-    access_key_id = "VV" + "".join(secrets.choice(alphabet) for _ in range(18))
-    secret = secrets.token_urlsafe(30)
-    # The file comes first: a key in the database whose secret nobody was told would be lost.
-    write_private(
-        folder / "credentials",
-        f"[default]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret}\n",
+def _sinks(settings: Settings, clock: Clock) -> list[Sink]:
+    sinks: list[Sink] = []
+    if settings.events_file is not None:
+        sinks.append(JsonLinesSink(settings.events_file))
+    if settings.events_webhook_url is not None:
+        if settings.events_webhook_secret is None:
+            raise SettingsInvalid(
+                "setting events_webhook_secret: events_webhook_url needs it; receivers tell by it "
+                "that an event is yours"
+            )
+        secret = settings.events_webhook_secret.get_secret_value()
+        sinks.append(WebhookSink(settings.events_webhook_url, secret, clock=clock))
+    if settings.events_eventbridge is not None:
+        sinks.append(
+            EventBridgeSink(
+                settings.events_eventbridge,
+                region=settings.events_eventbridge_region,
+                endpoint_url=settings.events_eventbridge_endpoint,
+                source=settings.events_eventbridge_source,
+            )
+        )
+    return sinks
+
+
+def _tps(settings: Settings) -> Mapping[str, float]:
+    return {**(AWS_TPS if settings.throttles == "aws" else {}), **settings.throttle_tps}
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        speech_s=settings.speech_retention_s,
+        session_s=settings.session_retention_s,
+        speaker_s=settings.speaker_expiry_days * _DAY_S,
+        domain_s=settings.domain_erase_days * _DAY_S,
     )
-    store.add_access_key(access_key_id, secret, now_ms=SystemClock().now_ms())
-    return {access_key_id: secret}
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

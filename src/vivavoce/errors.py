@@ -11,6 +11,11 @@ VivavoceError
 ├── NotFound                       resource_type: DOMAIN, SPEAKER, SESSION, WATCHLIST, FRAUDSTER ...
 ├── Conflict                       conflict_type: ANOTHER_ACTIVE_STREAM, SPEAKER_NOT_SET ...
 ├── AtCapacity                     no further call can be admitted now
+├── QuotaExceeded                  a quota that the operator set is used up
+├── Throttled                      more requests a second than the operator allows
+├── AccessDenied                   the caller's policy does not allow this
+├── PolicyInvalid                  a policy document is not one that can be enforced
+├── AccessKeyError                 an access key cannot be made or revoked; says why
 ├── AudioError
 │   ├── BadAudioParameters         an encoding, rate or channel that is not served
 │   ├── UnreadableRecording        a file that no decoder reads, or one without audio
@@ -24,8 +29,13 @@ VivavoceError
 │   └── ModelInvalid               wrong hash, shape, card or calibration
 ├── VaultError
 │   ├── SealBroken                 a sealed value was changed, or sealed under another key
-│   └── KeyUnavailable             the key file is missing, unreadable or too open
+│   ├── KeyUnavailable             the key file is missing, unreadable or too open
+│   ├── KeyDenied                  a customer's key is unknown, disabled, or not ours to use
+│   └── KeyServiceDown             the key service does not answer; trying again may help
 ├── StoreError                     the database cannot be opened or is of a later version
+│   └── AuditBroken                the audit log is not what was written; at which record
+├── EventError
+│   └── DeliveryFailed             a sink did not take an event; whether trying again may help
 ├── SettingsInvalid                a setting is unknown or out of its range (wrong usage)
 ├── PortTaken                      the server cannot listen where it was told to
 ├── CallFailed                     a client command could not complete its call
@@ -88,6 +98,29 @@ class Conflict(VivavoceError):
 
 class AtCapacity(VivavoceError):
     """No further call can be admitted now; the message says why."""
+
+
+class QuotaExceeded(VivavoceError):
+    """A quota that the operator set is used up; the message names it."""
+
+
+class Throttled(VivavoceError):
+    """More requests of a kind came in a second than the operator allows."""
+
+    def __init__(self) -> None:
+        super().__init__("Rate exceeded")
+
+
+class AccessDenied(VivavoceError):
+    """The caller's policy does not allow the operation; the message says which, in AWS's words."""
+
+
+class PolicyInvalid(VivavoceError):
+    """A policy document is not one that can be enforced; the message says where and why."""
+
+
+class AccessKeyError(VivavoceError):
+    """An access key cannot be made or revoked."""
 
 
 class AudioError(VivavoceError):
@@ -164,8 +197,52 @@ class KeyUnavailable(VaultError):
     """A key file is missing, unreadable, or readable by others."""
 
 
+class KeyDenied(VaultError):
+    """A customer's key is unknown, disabled, or not ours to use.
+
+    Attributes:
+        key_id: the key, as it was named.
+    """
+
+    def __init__(self, key_id: str, reason: str) -> None:
+        super().__init__(f"The key {key_id} cannot be used: {reason}")
+        self.key_id = key_id
+
+
+class KeyServiceDown(VaultError):
+    """The key service does not answer; nothing is known about the key."""
+
+
 class StoreError(VivavoceError):
     """The database cannot be opened, or a later version of vivavoce wrote it."""
+
+
+class AuditBroken(StoreError):
+    """The audit log is not what was written.
+
+    Attributes:
+        sequence: number of the first record that is wrong or missing.
+    """
+
+    def __init__(self, sequence: int, reason: str) -> None:
+        super().__init__(f"audit record {sequence}: {reason}")
+        self.sequence = sequence
+
+
+class EventError(VivavoceError):
+    """Base of what can be wrong with delivering events."""
+
+
+class DeliveryFailed(EventError):
+    """A sink did not take an event.
+
+    Attributes:
+        is_final: True where trying again cannot help.
+    """
+
+    def __init__(self, reason: str, *, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
 
 
 class SettingsInvalid(VivavoceError):

@@ -6,7 +6,7 @@ from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     )
     models_dir: Annotated[
         Path | None, Field(description="folder for pulled models; default: the user's cache")
+    ] = None
+    trusted_proxies: Annotated[
+        str | None,
+        Field(description="addresses of proxies whose X-Forwarded headers are believed, by commas"),
     ] = None
     auth: Annotated[
         Literal["sigv4", "none"],
@@ -67,6 +71,82 @@ class Settings(BaseSettings):
     session_retention_s: Annotated[
         float, Field(gt=0, description="how long a session can be evaluated after its end, seconds")
     ] = 172800.0
+    speaker_expiry_days: Annotated[
+        float, Field(gt=0, description="a speaker unheard for so long expires, days")
+    ] = 1096.0
+    domain_erase_days: Annotated[
+        float, Field(gt=0, description="a deleted domain's rows are kept for so long, days")
+    ] = 30.0
+    consent: Annotated[
+        bool,
+        Field(description="that laws on biometric data were acknowledged; false: no new domains"),
+    ] = True
+    kms: Annotated[
+        Literal["local", "aws"],
+        Field(description="where customers' keys are: keyring.json in the data folder, or AWS KMS"),
+    ] = "local"
+    kms_endpoint_url: Annotated[
+        str | None, Field(description="another KMS than AWS's own, with kms=aws")
+    ] = None
+    key_cache_s: Annotated[
+        float,
+        Field(ge=0, description="an opened domain key serves so long without asking KMS, seconds"),
+    ] = 300.0
+    quotas: Annotated[
+        Literal["off", "aws"], Field(description="'aws': what Amazon's service allowed by default")
+    ] = "off"
+    quota_domains: Annotated[
+        int | None, Field(ge=0, description="domains in a region; over what 'quotas' says")
+    ] = None
+    quota_watchlists: Annotated[
+        int | None, Field(ge=0, description="watchlists in a domain, with the default one")
+    ] = None
+    quota_fraudsters: Annotated[
+        int | None, Field(ge=0, description="fraudsters on a watchlist")
+    ] = None
+    quota_speakers: Annotated[int | None, Field(ge=0, description="speakers in a domain")] = None
+    quota_sessions: Annotated[
+        int | None, Field(ge=0, description="active sessions in a domain")
+    ] = None
+    quota_enrollment_jobs: Annotated[
+        int | None, Field(ge=0, description="active speaker enrollment jobs in a domain")
+    ] = None
+    quota_registration_jobs: Annotated[
+        int | None, Field(ge=0, description="active fraudster registration jobs in a domain")
+    ] = None
+    throttles: Annotated[
+        Literal["off", "aws"], Field(description="'aws': Amazon's default requests a second")
+    ] = "off"
+    throttle_tps: Annotated[
+        dict[str, float],
+        Field(description='requests a second by operation, such as {"ListSpeakers": 5}'),
+    ] = {}
+    audit: Annotated[
+        Literal["writes", "all"],
+        Field(description="'all' records reading operations in the audit log as well"),
+    ] = "writes"
+    events_file: Annotated[
+        Path | None, Field(description="file that events are appended to, one JSON object a line")
+    ] = None
+    events_webhook_url: Annotated[
+        str | None, Field(description="URL that events are posted to (Standard Webhooks)")
+    ] = None
+    events_webhook_secret: Annotated[
+        SecretStr | None, Field(description="what posted events are signed with: whsec_ and base64")
+    ] = None
+    events_eventbridge: Annotated[
+        str | None, Field(description="name or ARN of the EventBridge bus that events are put on")
+    ] = None
+    events_eventbridge_endpoint: Annotated[
+        str | None, Field(description="another EventBridge than AWS's own")
+    ] = None
+    events_eventbridge_region: Annotated[
+        str | None, Field(description="region of the bus; default: as boto3 finds it")
+    ] = None
+    events_eventbridge_source: Annotated[
+        str | None,
+        Field(description="source in place of aws.voiceid, which AWS itself refuses from others"),
+    ] = None
     max_batch: Annotated[int, Field(ge=1, description="encoder windows run together")] = 16
     max_wait_ms: Annotated[
         float, Field(ge=0, description="wait for windows of other calls, milliseconds")

@@ -27,6 +27,10 @@ class Context(Generic[S]):
     host: str
     services: S
 
+    def domain_arn(self, domain_id: str) -> str:
+        """The ARN of a domain where the caller signed for, whether or not it exists."""
+        return f"arn:aws:voiceid:{self.region}:{self.account_id}:domain/{domain_id}"
+
 
 # A handler takes and returns the generated types of its operation (`vivavoce.api.shapes`), or
 # returns None where the operation has no output.

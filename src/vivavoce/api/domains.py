@@ -5,10 +5,11 @@ from typing import Any, cast
 from vivavoce.api import shapes
 from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
-from vivavoce.ids import unique_id
+from vivavoce.api.tags import checked_tags
+from vivavoce.errors import NotFound
 from vivavoce.sessions.documents import present, seconds
+from vivavoce.sessions.domains import NewDomain, Place
 from vivavoce.store.records import Domain
-from vivavoce.store.store import Transaction
 
 _PAGE_SIZE = 10
 
@@ -17,32 +18,18 @@ async def create_domain(
     context: Request, request: shapes.CreateDomainRequest
 ) -> shapes.CreateDomainResponse:
     """Make a domain and its default watchlist; the same client token makes it once."""
-    now_ms = context.services.clock.now_ms()
-    domain_id = unique_id()
-    domain = Domain(
-        domain_id=domain_id,
-        arn=f"arn:aws:voiceid:{context.region}:{context.account_id}:domain/{domain_id}",
+    if not context.services.consent_given:
+        raise NotFound("COMPLIANCE_CONSENT")
+    new = NewDomain(
         name=request["Name"],
         description=request.get("Description"),
-        kms_key_id=_key_arn(context, request["ServerSideEncryptionConfiguration"]["KmsKeyId"]),
-        status="ACTIVE",
-        default_watchlist_id=unique_id(),
-        created_ms=now_ms,
-        updated_ms=now_ms,
+        key_id=request["ServerSideEncryptionConfiguration"]["KmsKeyId"],
+        tags=checked_tags({}, request.get("Tags", [])),
+        token=request.get("ClientToken"),
+        facts={**request, "ClientToken": None},
     )
-    token = request.get("ClientToken")
-    facts = {**request, "ClientToken": None, "Region": context.region}
-
-    def work(tx: Transaction) -> Domain:
-        if token is not None:
-            made = tx.tokens.find("CreateDomain", token, facts)
-            if made is not None:
-                return tx.domains.get(made)
-            tx.tokens.add("CreateDomain", token, facts, resource_id=domain_id, now_ms=now_ms)
-        tx.domains.add(domain)
-        return domain
-
-    return {"Domain": cast("shapes.Domain", _document(await context.services.store.write(work)))}
+    domain = await context.services.domains.create(new, _place(context))
+    return {"Domain": cast("shapes.Domain", _document(domain))}
 
 
 async def describe_domain(
@@ -53,19 +40,40 @@ async def describe_domain(
     return {"Domain": cast("shapes.Domain", _document(domain))}
 
 
+async def update_domain(
+    context: Request, request: shapes.UpdateDomainRequest
+) -> shapes.UpdateDomainResponse:
+    """Replace a domain's name, description and key; an omitted description is removed."""
+    domain = await context.services.domains.update(
+        request["DomainId"],
+        _place(context),
+        name=request["Name"],
+        description=request.get("Description"),
+        key_id=request["ServerSideEncryptionConfiguration"]["KmsKeyId"],
+    )
+    return {"Domain": cast("shapes.Domain", _document(domain))}
+
+
+async def delete_domain(context: Request, request: shapes.DeleteDomainRequest) -> None:
+    """Make a domain cease to exist; a domain that was deleted before stays deleted."""
+    await context.services.domains.delete(request["DomainId"])
+
+
 async def list_domains(
     context: Request, request: shapes.ListDomainsRequest
 ) -> shapes.ListDomainsResponse:
-    """Show a page of domains, in the order they were made."""
-    services = context.services
+    """Show a page of the region's domains, in the order they were made."""
+    services, region = context.services, context.region
     wanted = PageRequest(
-        query=["ListDomains"],
+        query=["ListDomains", region],
         token=request.get("NextToken"),
         size=request.get("MaxResults", _PAGE_SIZE),
     )
     page, token = await read_page(
         wanted,
-        lambda after, size: services.store.read(lambda tx: tx.domains.page(after=after, size=size)),
+        lambda after, size: services.store.read(
+            lambda tx: tx.domains.page(region, after=after, size=size)
+        ),
         signer=services.signer,
         now_ms=services.clock.now_ms(),
     )
@@ -76,7 +84,20 @@ async def list_domains(
     return cast("shapes.ListDomainsResponse", response)
 
 
+def _place(context: Request) -> Place:
+    return Place(region=context.region, account_id=context.account_id)
+
+
 def _document(domain: Domain) -> dict[str, Any]:
+    update = None
+    if domain.encryption_status is not None:
+        update = present(
+            {
+                "OldKmsKeyId": domain.old_kms_key_id,
+                "UpdateStatus": domain.encryption_status,
+                "Message": domain.encryption_message,
+            }
+        )
     document = {
         "DomainId": domain.domain_id,
         "Arn": domain.arn,
@@ -84,19 +105,9 @@ def _document(domain: Domain) -> dict[str, Any]:
         "Description": domain.description,
         "DomainStatus": domain.status,
         "ServerSideEncryptionConfiguration": {"KmsKeyId": domain.kms_key_id},
+        "ServerSideEncryptionUpdateDetails": update,
         "WatchlistDetails": {"DefaultWatchlistId": domain.default_watchlist_id},
         "CreatedAt": seconds(domain.created_ms),
         "UpdatedAt": seconds(domain.updated_ms),
     }
     return present(document)
-
-
-def _key_arn(context: Request, key_id: str) -> str:
-    """The key's ARN, as AWS showed it; ids and aliases are completed.
-
-    Source: voice-id-behaviour.md, section 6.2.
-    """
-    if key_id.startswith("arn:"):
-        return key_id
-    kind = "" if key_id.startswith("alias/") else "key/"
-    return f"arn:aws:kms:{context.region}:{context.account_id}:{kind}{key_id}"

@@ -6,7 +6,9 @@ from typing import TypeAlias
 from vivavoce.api.context import Context
 from vivavoce.api.paging import Signer
 from vivavoce.clock import Clock
+from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.desk import SessionDesk
+from vivavoce.sessions.domains import DomainDesk
 from vivavoce.store.store import Store
 
 
@@ -17,6 +19,9 @@ class Services:
     Attributes:
         store: the state.
         desk: everything about sessions.
+        domains: what is done to domains as a whole.
+        announcer: tells the world what happened.
+        consent_given: whether the operator has acknowledged what the law asks of him.
         clock: the time.
         signer: signs page tokens.
         public_url: base of stream URLs, such as `wss://voice.example`; None: from the request.
@@ -24,6 +29,9 @@ class Services:
 
     store: Store
     desk: SessionDesk
+    domains: DomainDesk
+    announcer: Announcer
+    consent_given: bool
     clock: Clock
     signer: Signer
     public_url: str | None

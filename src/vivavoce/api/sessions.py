@@ -1,15 +1,18 @@
 """Sessions: the public `EvaluateSession`, and the operations that AWS kept private."""
 
-from typing import Any, cast
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 from vivavoce.api import shapes
 from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
+from vivavoce.sessions import announcements
+from vivavoce.sessions.announcements import Announcement, RegistrationData
 from vivavoce.sessions.desk import SessionOptions, StartRequest
 from vivavoce.sessions.documents import (
     evaluation_document,
-    seconds,
+    fraudster_document,
     session_document,
     session_summary,
 )
@@ -21,9 +24,10 @@ async def evaluate_session(
     context: Request, request: shapes.EvaluateSessionRequest
 ) -> shapes.EvaluateSessionResponse:
     """Decide on a session, or give out again what was decided."""
-    evaluation, progress = await context.services.desk.evaluate(
-        request["DomainId"], request["SessionNameOrId"]
-    )
+    async with _telling_failure(context, announcements.evaluate_session, request):
+        evaluation, progress = await context.services.desk.evaluate(
+            request["DomainId"], request["SessionNameOrId"], announce_always=True
+        )
     return cast("shapes.EvaluateSessionResponse", evaluation_document(evaluation, progress))
 
 
@@ -31,16 +35,24 @@ async def start_session(
     context: Request, request: shapes.StartSessionRequest
 ) -> shapes.StartSessionResponse:
     """Start a session, or a new stream of an ended one."""
-    session, token = await context.services.desk.start(
-        StartRequest(
-            domain_id=request["DomainId"],
-            name=request.get("SessionName"),
-            options=_options(request),
-            authentication_enabled=request.get("AuthenticationEnabled"),
-            fraud_detection_enabled=request.get("FraudDetectionEnabled"),
-            client_token=request.get("ClientToken"),
-        )
+    wanted = StartRequest(
+        domain_id=request["DomainId"],
+        name=request.get("SessionName"),
+        options=_options(request),
+        authentication_enabled=request.get("AuthenticationEnabled"),
+        fraud_detection_enabled=request.get("FraudDetectionEnabled"),
+        client_token=request.get("ClientToken"),
     )
+    async with context.services.announcer.on_failure(
+        lambda error: announcements.start_session(
+            context.domain_arn(wanted.domain_id),
+            wanted.name,
+            status="STREAMING_FAILED",
+            now_ms=context.services.clock.now_ms(),
+            error=error,
+        )
+    ):
+        session, token = await context.services.desk.start(wanted)
     base = context.services.public_url or f"ws://{context.host}"
     url = f"{base}/v1/audio/{quote(session.session_id, safe='')}?token={quote(token)}"
     response = {"Session": session_document(session, None), "StreamUrl": url}
@@ -62,9 +74,10 @@ async def update_session(
     context: Request, request: shapes.UpdateSessionRequest
 ) -> shapes.UpdateSessionResponse:
     """Change a session's speaker or configuration."""
-    session, progress = await context.services.desk.update(
-        request["DomainId"], request["SessionNameOrId"], _options(request)
-    )
+    async with _telling_failure(context, announcements.update_session, request):
+        session, progress = await context.services.desk.update(
+            request["DomainId"], request["SessionNameOrId"], _options(request)
+        )
     response = {"Session": session_document(session, progress)}
     return cast("shapes.UpdateSessionResponse", response)
 
@@ -73,9 +86,10 @@ async def enroll_by_session(
     context: Request, request: shapes.EnrollBySessionRequest
 ) -> shapes.EnrollBySessionResponse:
     """Enrol the session's speaker from its call."""
-    session, progress = await context.services.desk.enroll(
-        request["DomainId"], request["SessionNameOrId"]
-    )
+    async with _telling_failure(context, announcements.session_enrollment, request):
+        session, progress = await context.services.desk.enroll(
+            request["DomainId"], request["SessionNameOrId"]
+        )
     response = {"Session": session_document(session, progress)}
     return cast("shapes.EnrollBySessionResponse", response)
 
@@ -85,17 +99,23 @@ async def register_fraudster_by_session(
 ) -> shapes.RegisterFraudsterBySessionResponse:
     """Put the session's caller on a watchlist."""
     (watchlist_id,) = request.get("WatchlistIds") or [None]
-    fraudster = await context.services.desk.register_fraudster(
-        request["DomainId"], request["SessionNameOrId"], watchlist_id
-    )
-    response = {
-        "Fraudster": {
-            "DomainId": fraudster.domain_id,
-            "GeneratedFraudsterId": fraudster.fraudster_id,
-            "WatchlistIds": list(fraudster.watchlist_ids),
-            "CreatedAt": seconds(fraudster.created_ms),
-        }
-    }
+    async with context.services.announcer.on_failure(
+        lambda error: announcements.fraudster(
+            context.domain_arn(request["DomainId"]),
+            "REGISTER_FRAUDSTER",
+            fraudster_id=None,
+            watchlist_ids=None if watchlist_id is None else [watchlist_id],
+            now_ms=context.services.clock.now_ms(),
+            data=RegistrationData(
+                source="SESSION_REGISTRATION", source_id=request["SessionNameOrId"], status=None
+            ),
+            error=error,
+        )
+    ):
+        fraudster = await context.services.desk.register_fraudster(
+            request["DomainId"], request["SessionNameOrId"], watchlist_id
+        )
+    response = {"Fraudster": fraudster_document(fraudster)}
     return cast("shapes.RegisterFraudsterBySessionResponse", response)
 
 
@@ -134,6 +154,29 @@ async def list_sessions(
         "NextToken": token,
     }
     return cast("shapes.ListSessionsResponse", response)
+
+
+class _MakesFailure(Protocol):
+    def __call__(
+        self, arn: str, session: str, /, *, now_ms: int, error: Exception
+    ) -> Announcement: ...
+
+
+def _telling_failure(
+    context: Request,
+    make: _MakesFailure,
+    request: (
+        shapes.EvaluateSessionRequest | shapes.UpdateSessionRequest | shapes.EnrollBySessionRequest
+    ),
+) -> AbstractAsyncContextManager[None]:
+    return context.services.announcer.on_failure(
+        lambda error: make(
+            context.domain_arn(request["DomainId"]),
+            request["SessionNameOrId"],
+            now_ms=context.services.clock.now_ms(),
+            error=error,
+        )
+    )
 
 
 def _options(request: shapes.StartSessionRequest | shapes.UpdateSessionRequest) -> SessionOptions:

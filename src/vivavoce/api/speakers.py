@@ -1,13 +1,16 @@
 """Speakers."""
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 from vivavoce.api import shapes
 from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
-from vivavoce.sessions import speakers
+from vivavoce.sessions import announcements, speakers
+from vivavoce.sessions.announcements import SpeakerAction
 from vivavoce.sessions.documents import present, seconds
 from vivavoce.store.records import Speaker
+from vivavoce.store.store import Transaction
 
 _PAGE_SIZE = 100
 
@@ -52,20 +55,59 @@ async def opt_out_speaker(
     context: Request, request: shapes.OptOutSpeakerRequest
 ) -> shapes.OptOutSpeakerResponse:
     """Forget a speaker's voice and keep it forgotten; an unknown customer id is noted as well."""
-    now_ms = context.services.clock.now_ms()
-    speaker = await context.services.store.write(
-        lambda tx: speakers.opt_out(tx, request["DomainId"], request["SpeakerId"], now_ms=now_ms)
-    )
-    await context.services.store.scrub()
+    services, domain_id = context.services, request["DomainId"]
+    now_ms = services.clock.now_ms()
+
+    def work(tx: Transaction) -> Speaker:
+        speaker = speakers.opt_out(tx, domain_id, request["SpeakerId"], now_ms=now_ms)
+        _announce(context, tx, "OPT_OUT_SPEAKER", speaker)
+        return speaker
+
+    async with _telling_failure(context, "OPT_OUT_SPEAKER", request):
+        speaker = await services.store.write(work)
+    await services.store.scrub()
     return {"Speaker": cast("shapes.Speaker", _document(speaker))}
 
 
 async def delete_speaker(context: Request, request: shapes.DeleteSpeakerRequest) -> None:
     """Forget a speaker altogether; an opt-out is forgotten with it."""
-    await context.services.store.write(
-        lambda tx: speakers.delete(tx, request["DomainId"], request["SpeakerId"])
-    )
+
+    def work(tx: Transaction) -> None:
+        speaker = speakers.delete(tx, request["DomainId"], request["SpeakerId"])
+        _announce(context, tx, "DELETE_SPEAKER", speaker)
+
+    async with _telling_failure(context, "DELETE_SPEAKER", request):
+        await context.services.store.write(work)
     await context.services.store.scrub()
+
+
+def _announce(context: Request, tx: Transaction, action: SpeakerAction, speaker: Speaker) -> None:
+    services = context.services
+    services.announcer.announce(
+        tx,
+        lambda: announcements.speaker(
+            context.domain_arn(speaker.domain_id),
+            action,
+            speaker_id=speaker.speaker_id,
+            now_ms=services.clock.now_ms(),
+        ),
+    )
+
+
+def _telling_failure(
+    context: Request,
+    action: SpeakerAction,
+    request: shapes.OptOutSpeakerRequest | shapes.DeleteSpeakerRequest,
+) -> AbstractAsyncContextManager[None]:
+    return context.services.announcer.on_failure(
+        lambda error: announcements.speaker(
+            context.domain_arn(request["DomainId"]),
+            action,
+            speaker_id=request["SpeakerId"],
+            now_ms=context.services.clock.now_ms(),
+            error=error,
+        )
+    )
 
 
 def _document(speaker: Speaker) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Calls:
         """The live call of a session, or None."""
         return self._live.get(session_id)
 
+    def of_domain(self, domain_id: str) -> list[LiveCall]:
+        """The live calls of a domain."""
+        return [call for call in self._live.values() if call.identity.domain_id == domain_id]
+
     def check_admission(self) -> None:
         """Make sure that one more call may begin.
 

@@ -11,7 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import typer
 
 import vivavoce
-from vivavoce.cli import models
+from vivavoce.cli import audit, events, keyring, keys, models
 from vivavoce.cli.call import call
 from vivavoce.cli.demo import demo
 from vivavoce.cli.score import score
@@ -34,6 +34,10 @@ app.command()(score)
 app.command()(trials)
 app.command("sdk-path")(sdk_path)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
+app.add_typer(keyring.app, name="keyring")
+app.add_typer(events.app, name="events")
+app.add_typer(audit.app, name="audit")
 
 
 @app.callback(invoke_without_command=True)

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from vivavoce.app import build_app, lay_foundation
+from vivavoce.app import build_app
 from vivavoce.errors import PortTaken
+from vivavoce.foundation import lay_foundation
 from vivavoce.gateway.websocket import WebSocketProtocol
 from vivavoce.logs import start_logging
 from vivavoce.settings import SETTINGS_FILE, Settings, read_settings
@@ -81,6 +82,9 @@ def serve(
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_LAST_ANSWERS_S,
             server_header=False,
+            # Believed from anybody, they would let a client choose its own address.
+            proxy_headers=settings.trusted_proxies is not None,
+            forwarded_allow_ips=settings.trusted_proxies,
         )
     )
     _announce(settings, port=listener.getsockname()[1])

@@ -66,6 +66,11 @@ class MicroBatcher:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def waiting(self) -> int:
+        """Pieces that wait for a free thread or for company."""
+        return len(self._waiting)
+
     async def run(self, windows: Floats) -> Floats:
         """The engine's answer for windows, (n, frames, bands): shape (n, dimension), n at least 1.
 

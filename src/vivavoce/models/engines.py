@@ -34,6 +34,11 @@ class Models:
         """Name and version of the encoder; vectors of different ones do not compare."""
         return f"{self.encoder.name}@{self.encoder.version}"
 
+    @property
+    def spoof_model(self) -> str:
+        """Name and version of the spoof detector."""
+        return f"{self.spoof.name}@{self.spoof.version}"
+
     @staticmethod
     def new_detector() -> SpeechDetector:
         """A voice activity detector for one call."""
@@ -71,6 +76,16 @@ class Engines:
     def model(self) -> str:
         """Name and version of the encoder; vectors of different ones do not compare."""
         return self._models.model
+
+    @property
+    def spoof_model(self) -> str:
+        """Name and version of the spoof detector."""
+        return self._models.spoof_model
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of speech that wait for the encoder."""
+        return self._voices.waiting
 
     async def embed(self, speech: Samples) -> Floats:
         """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""

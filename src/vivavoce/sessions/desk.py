@@ -4,8 +4,11 @@ It is where a live call, its speaker and its watchlist meet. The API's handlers 
 here; the store holds the truth, the live call only what is not decided yet.
 """
 
+import asyncio
+import contextlib
 import logging
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,11 +28,18 @@ from vivavoce.clock import Clock
 from vivavoce.errors import (
     AlreadyStreaming,
     Conflict,
+    KeyDenied,
+    KeyServiceDown,
     NotEnoughSpeech,
+    NotFound,
     StreamTokenRejected,
 )
 from vivavoce.ids import generated_id
 from vivavoce.scoring.judge import Judge
+from vivavoce.sessions import announcements
+from vivavoce.sessions.announcements import Announcement, RegistrationData, StreamStatus
+from vivavoce.sessions.announcer import Announcer
+from vivavoce.sessions.decisions import decision_records
 from vivavoce.sessions.enrolment import Encoder, Enrolments
 from vivavoce.sessions.evaluation import (
     Draft,
@@ -62,15 +72,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long after its end something of a session is kept, in seconds.
+    """How long things are kept, in seconds.
 
     Attributes:
-        speech_s: its speech.
-        session_s: the session itself, with the voice vector and the decisions.
+        speech_s: a session's speech, after its end.
+        session_s: a session itself, with the voice vector and the decisions, after its end.
+        speaker_s: the voiceprint of a speaker of whom nothing was heard.
+        domain_s: the rows of a deleted domain.
     """
 
     speech_s: float
     session_s: float
+    speaker_s: float
+    domain_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +132,24 @@ class SessionDesk:
         judge: Judge,
         signer: Signer,
         clock: Clock,
+        announcer: Announcer,
+        on_decision: Callable[[str, str, Sequence[str]], None],
         token_lifetime_s: float,
     ) -> None:
+        """Put together.
+
+        Args:
+            store: the state.
+            calls: the live calls.
+            encoder: makes voiceprints.
+            judge: what scores mean.
+            signer: signs stream tokens.
+            clock: the time.
+            announcer: tells the world what happened.
+            on_decision: told of each new decision once it is written: kind, decision, reasons; from
+                any thread.
+            token_lifetime_s: how long a stream's token may be used to open it, in seconds.
+        """
         self._store = store
         self._calls = calls
         self._encoder = encoder
@@ -127,8 +157,15 @@ class SessionDesk:
         self._signer = signer
         self._clock = clock
         self._token_lifetime_ms = round(token_lifetime_s * 1000)
+        self._announcer = announcer
+        self._on_decision = on_decision
         self._enrolments = Enrolments(
-            store=store, calls=calls, encoder=encoder, clock=clock, decide=self._decide_on
+            store=store,
+            calls=calls,
+            encoder=encoder,
+            clock=clock,
+            announcer=announcer,
+            decide=self._decide_on,
         )
         self._doors = SessionLocks()  # a stream is opened and ended one step after the other
 
@@ -142,6 +179,7 @@ class SessionDesk:
             Conflict: the session has a stream that has not ended, or its speaker is fixed.
             InvalidRequest: the client token was used for another request.
             AtCapacity: no further call can be admitted.
+            QuotaExceeded: the domain has as many active sessions as it may.
         """
         self._calls.check_admission()
         session = await self._store.write(lambda tx: self._start(tx, request))
@@ -193,8 +231,14 @@ class SessionDesk:
 
         def work(tx: Transaction) -> Session:
             tx.domains.get_active(domain_id)
-            session = tx.sessions.get(domain_id, name_or_id)
-            return self._apply(tx, session, options)
+            session = self._apply(tx, tx.sessions.get(domain_id, name_or_id), options)
+            self._announcer.announce(
+                tx,
+                lambda: announcements.update_session(
+                    _arn(tx, session), session, now_ms=self._clock.now_ms()
+                ),
+            )
+            return session
 
         session = await self._store.write(work)
         call = self._calls.find(session.session_id)
@@ -204,8 +248,15 @@ class SessionDesk:
         self._tell(session)
         return self._current(session), self._progress(session)
 
-    async def evaluate(self, domain_id: str, name_or_id: str) -> tuple[Evaluation, Progress | None]:
+    async def evaluate(
+        self, domain_id: str, name_or_id: str, *, announce_always: bool = False
+    ) -> tuple[Evaluation, Progress | None]:
         """Decide on a session, or give out again what was decided.
+
+        Args:
+            domain_id: the domain.
+            name_or_id: the session.
+            announce_always: tell of this evaluation even if it gives out nothing new.
 
         Raises:
             NotFound: no such domain or session.
@@ -213,8 +264,10 @@ class SessionDesk:
         """
         draft = await self._store.read(lambda tx: self._draft(tx, domain_id, name_or_id))
         evaluation = draft.evaluation
-        if draft.new_results:
-            evaluation = await self._store.write(lambda tx: self._decide(tx, domain_id, name_or_id))
+        if draft.new_results or (announce_always and self._announcer.is_heard):
+            evaluation = await self._store.write(
+                lambda tx: self._decide(tx, domain_id, name_or_id, announce_always=announce_always)
+            )
         return evaluation, self._progress(evaluation.session)
 
     async def enroll(self, domain_id: str, name_or_id: str) -> tuple[Session, Progress | None]:
@@ -242,7 +295,7 @@ class SessionDesk:
         def check(tx: Transaction) -> tuple[Session, str]:
             domain = tx.domains.get_active(domain_id)
             wanted = watchlist_id or domain.default_watchlist_id
-            tx.domains.require_watchlist(domain_id, wanted)
+            tx.watchlists.get(domain_id, wanted)
             return tx.sessions.get(domain_id, name_or_id), wanted
 
         session, wanted = await self._store.read(check)
@@ -258,9 +311,10 @@ class SessionDesk:
         )
 
         def work(tx: Transaction) -> None:
-            tx.domains.require_watchlist(domain_id, wanted)
+            tx.watchlists.get(domain_id, wanted)
             tx.fraudsters.add(fraudster)
             tx.voiceprints.put(self._enrolments.voiceprint(fraudster, vector), speech=speech)
+            self._announcer.announce(tx, lambda: _registered(tx, session, fraudster))
 
         await self._store.write(work)
         return fraudster
@@ -280,6 +334,10 @@ class SessionDesk:
                 lambda tx: self._note_end(tx, tx.sessions.get(domain_id, name_or_id))
             )
         return session, None
+
+    async def end_calls(self, domain_id: str) -> None:
+        """End the live calls of a domain that is being deleted."""
+        await asyncio.gather(*(call.end() for call in self._calls.of_domain(domain_id)))
 
     # --- what the gateway asks
 
@@ -324,12 +382,14 @@ class SessionDesk:
         self._calls.check_admission()
 
         def note(tx: Transaction) -> Session:
-            return tx.sessions.update(
+            started = tx.sessions.update(
                 tx.sessions.get_by_id(session.session_id),
                 streaming_status="ONGOING",
                 stream_started_ms=started_ms,
                 updated_ms=started_ms,
             )
+            self._announce_stream(tx, started, "STREAMING_STARTED")
+            return started
 
         session = await self._store.write(note)
         identity = CallIdentity(
@@ -395,8 +455,7 @@ class SessionDesk:
 
     async def recover(self) -> None:
         """After a crash: end the streams that were running, finish enrolments that were ready."""
-        now_ms = self._clock.now_ms()
-        interrupted = await self._store.write(lambda tx: tx.sessions.end_interrupted(now_ms=now_ms))
+        interrupted = await self._store.write(self._end_interrupted)
         if interrupted:
             _log.warning("%d streams were interrupted by the last stop", interrupted)
         await self._enrolments.recover()
@@ -408,6 +467,8 @@ class SessionDesk:
         def work(tx: Transaction) -> None:
             tx.sessions.forget_speech_before(now_ms - round(retention.speech_s * 1000))
             tx.sessions.remove_before(now_ms - round(retention.session_s * 1000))
+            tx.speakers.expire_before(now_ms - round(retention.speaker_s * 1000), now_ms=now_ms)
+            tx.domains.erase_deleted_before(now_ms - round(retention.domain_s * 1000))
             tx.tokens.forget_before(now_ms - _TOKEN_LIFETIME_MS)
 
         await self._store.write(work)
@@ -424,6 +485,8 @@ class SessionDesk:
                 return self._current(tx.sessions.get(request.domain_id, made))
         name = request.name or str(uuid.uuid4())
         session = tx.sessions.find(request.domain_id, name)
+        if session is None or self._current(session).streaming_status == "ENDED":
+            tx.sessions.require_room(request.domain_id, now_ms=now_ms)
         session = (
             self._add_session(tx, domain, name, now_ms)
             if session is None
@@ -501,7 +564,7 @@ class SessionDesk:
 
     def _apply(self, tx: Transaction, session: Session, options: SessionOptions) -> Session:
         if options.watchlist_id is not None:
-            tx.domains.require_watchlist(session.domain_id, options.watchlist_id)
+            tx.watchlists.get(session.domain_id, options.watchlist_id)
         wanted = {
             "acceptance_threshold": options.acceptance_threshold,
             "risk_threshold": options.risk_threshold,
@@ -540,8 +603,31 @@ class SessionDesk:
         if session.streaming_status == "ENDED":
             return session
         now_ms = self._clock.now_ms()
-        return tx.sessions.update(
+        ended = tx.sessions.update(
             session, streaming_status="ENDED", ended_ms=now_ms, updated_ms=now_ms
+        )
+        self._announce_stream(tx, ended, "STREAMING_ENDED")
+        return ended
+
+    def _end_interrupted(self, tx: Transaction) -> int:
+        interrupted = tx.sessions.end_interrupted(now_ms=self._clock.now_ms())
+        if self._announcer.is_heard:
+            for session_id in interrupted:
+                with contextlib.suppress(NotFound, KeyDenied, KeyServiceDown):
+                    session = tx.sessions.get_by_id(session_id)
+                    self._announce_stream(tx, session, "STREAMING_FAILED")
+        return len(interrupted)
+
+    def _announce_stream(self, tx: Transaction, session: Session, status: StreamStatus) -> None:
+        self._announcer.announce(
+            tx,
+            lambda: announcements.start_session(
+                _arn(tx, session),
+                session,
+                status=status,
+                now_ms=self._clock.now_ms(),
+                evidence=tx.evidence.find(session),
+            ),
         )
 
     def _draft(self, tx: Transaction, domain_id: str, name_or_id: str) -> Draft:
@@ -551,10 +637,43 @@ class SessionDesk:
             tx, session, self._judge, model=self._encoder.model, now_ms=self._clock.now_ms()
         )
 
-    def _decide(self, tx: Transaction, domain_id: str, name_or_id: str) -> Evaluation:
+    def _decide(
+        self, tx: Transaction, domain_id: str, name_or_id: str, *, announce_always: bool = False
+    ) -> Evaluation:
         draft = self._draft(tx, domain_id, name_or_id)
-        give_out(tx, draft, now_ms=self._clock.now_ms())
-        return draft.evaluation
+        evaluation = draft.evaluation
+        self._give_out(tx, draft)
+        if draft.new_results or announce_always:
+            self._announcer.announce(
+                tx,
+                lambda: announcements.evaluate_session(
+                    _arn(tx, evaluation.session), evaluation, now_ms=self._clock.now_ms()
+                ),
+            )
+        return evaluation
+
+    def _give_out(self, tx: Transaction, draft: Draft) -> None:
+        if not draft.new_results:
+            return
+        now_ms = self._clock.now_ms()
+        give_out(tx, draft, now_ms=now_ms)
+        for record in decision_records(
+            draft,
+            tx.evidence.find(draft.evaluation.session),
+            speaker_model=self._encoder.model,
+            spoof_model=self._encoder.spoof_model,
+            now_ms=now_ms,
+        ):
+            tx.audit.add(record, now_ms)
+        tx.after_commit(lambda: self._count(draft))
+
+    def _count(self, draft: Draft) -> None:
+        authentication, fraud = draft.evaluation.authentication, draft.evaluation.fraud
+        for result in draft.new_results:
+            if result.kind == "authentication" and authentication is not None:
+                self._on_decision(result.kind, authentication.decision, ())
+            elif fraud is not None:
+                self._on_decision(result.kind, fraud.decision, fraud.reasons)
 
     def _decide_on(self, tx: Transaction, session: Session) -> None:
         self._decide(tx, session.domain_id, session.session_id)
@@ -588,6 +707,25 @@ def _serves(tx: Transaction, session: Session) -> bool:
         return True
     # Of a voice that must be forgotten, evidence could serve only the search for fraudsters.
     return session.authentication_enabled and not must_be_forgotten(tx, session)
+
+
+def _registered(tx: Transaction, session: Session, fraudster: Fraudster) -> Announcement:
+    return announcements.fraudster(
+        _arn(tx, session),
+        "REGISTER_FRAUDSTER",
+        fraudster_id=fraudster.fraudster_id,
+        watchlist_ids=fraudster.watchlist_ids,
+        now_ms=fraudster.created_ms,
+        data=RegistrationData(
+            source="SESSION_REGISTRATION",
+            source_id=session.session_id,
+            status="NEW_REGISTRATION",
+        ),
+    )
+
+
+def _arn(tx: Transaction, session: Session) -> str:
+    return tx.domains.arn(session.domain_id) or ""  # there: the session was read with its key
 
 
 def _heard(call: LiveCall) -> dict[str, Any]:

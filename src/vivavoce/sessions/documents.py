@@ -14,7 +14,7 @@ from vivavoce.sessions.evaluation import (
     Evaluation,
     FraudOutcomeGiven,
 )
-from vivavoce.store.records import Session
+from vivavoce.store.records import Fraudster, Session
 
 Document = dict[str, Any]
 
@@ -163,3 +163,13 @@ def present(document: Document) -> Document:
 
 def _missing(needed_s: float, there_is_s: float) -> float:
     return round(max(0.0, needed_s - there_is_s), 3)
+
+
+def fraudster_document(fraudster: Fraudster) -> Document:
+    """`Fraudster`, and `FraudsterSummary`, which is the same."""
+    return {
+        "DomainId": fraudster.domain_id,
+        "GeneratedFraudsterId": fraudster.fraudster_id,
+        "WatchlistIds": list(fraudster.watchlist_ids),
+        "CreatedAt": seconds(fraudster.created_ms),
+    }

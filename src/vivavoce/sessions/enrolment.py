@@ -18,7 +18,10 @@ from vivavoce.call.calls import Calls
 from vivavoce.call.machine import ENROLLMENT_S, ENROLLMENT_SAMPLES, samples_to_s
 from vivavoce.call.runner import LiveCall
 from vivavoce.clock import Clock
-from vivavoce.errors import Conflict
+from vivavoce.errors import Conflict, NotFound, VivavoceError
+from vivavoce.sessions import announcements
+from vivavoce.sessions.announcements import EnrollmentData, EnrollmentOutcome
+from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.evaluation import hour_of
 from vivavoce.sessions.locks import SessionLocks
 from vivavoce.sessions.speakers import find_or_add, must_be_forgotten
@@ -39,6 +42,11 @@ class Encoder(Protocol):
         """Name and version; vectors of different models do not compare."""
         ...
 
+    @property
+    def spoof_model(self) -> str:
+        """Name and version of the spoof detector beside it."""
+        ...
+
     async def embed(self, speech: Samples) -> Floats:
         """The voice as a vector, shape (dimension,), unit length."""
         ...
@@ -54,6 +62,7 @@ class Enrolments:
         calls: Calls,
         encoder: Encoder,
         clock: Clock,
+        announcer: Announcer,
         decide: Callable[[Transaction, Session], None],
     ) -> None:
         """Put together.
@@ -63,12 +72,14 @@ class Enrolments:
             calls: the live calls.
             encoder: makes voiceprints.
             clock: the time.
+            announcer: tells of enrolments.
             decide: gives out the decision on a session, before its speaker's voiceprint changes.
         """
         self._store = store
         self._calls = calls
         self._encoder = encoder
         self._clock = clock
+        self._announcer = announcer
         self._decide = decide
         self._locks = SessionLocks()
 
@@ -116,11 +127,11 @@ class Enrolments:
         ready = await self._store.read(
             lambda tx: tx.sessions.awaiting_enrollment(speech_s=ENROLLMENT_S)
         )
-        for session in ready:
+        for session_id in ready:
             try:
-                await self.complete_if_ready(session.session_id)
+                await self.complete_if_ready(session_id)
             except Exception:  # noqa: BLE001 - one broken session must not keep a server from starting
-                _log.exception("the enrolment of session %s is not finished", session.session_id)
+                _log.exception("the enrolment of session %s is not finished", session_id)
 
     def voiceprint(self, owner: Speaker | Fraudster, vector: Floats) -> Voiceprint:
         """The voiceprint of a speaker or fraudster."""
@@ -133,7 +144,7 @@ class Enrolments:
         )
 
     def _request(self, tx: Transaction, domain_id: str, name_or_id: str) -> Session:
-        tx.domains.get_active(domain_id)
+        domain = tx.domains.get_active(domain_id)
         session = tx.sessions.get(domain_id, name_or_id)
         if session.customer_id is None:
             raise Conflict(
@@ -151,12 +162,17 @@ class Enrolments:
                 "SPEAKER_OPTED_OUT",
                 "You cannot request an enrollment for an opted out speaker.",
             )
-        return tx.sessions.update(
+        requested = tx.sessions.update(
             session,
             speaker_id=speaker.speaker_id,
             enrollment_status="NOT_ENOUGH_SPEECH",
             updated_ms=now_ms,
         )
+        self._announcer.announce(
+            tx,
+            lambda: announcements.session_enrollment(domain.arn, requested, now_ms=now_ms),
+        )
+        return requested
 
     async def _complete_if_ready(self, session_id: str) -> Session:
         session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
@@ -174,12 +190,11 @@ class Enrolments:
             call.kept_samples = live_samples
         try:
             vector = await self._encoder.embed(speech)
-        except Exception:  # noqa: BLE001 - whatever it is, whoever polls must learn that it failed
+        except Exception as error:  # noqa: BLE001 - whoever polls must learn that it failed
             _log.exception("the voiceprint of session %s could not be made", session_id)
+            failure = error  # Python forgets `error` at the end of this block
             return await self._store.write(
-                lambda tx: self._fail(
-                    tx, tx.sessions.get_by_id(session_id), "Internal Server Error"
-                )
+                lambda tx: self._fail(tx, tx.sessions.get_by_id(session_id), failure)
             )
         return await self._store.write(lambda tx: self._finish(tx, session_id, vector, speech))
 
@@ -197,7 +212,8 @@ class Enrolments:
         if must_be_forgotten(tx, session):
             return self._refuse(tx, session)
         speaker = tx.speakers.get(session.domain_id, session.speaker_id or "")
-        if speaker.status == "ENROLLED":
+        is_new = speaker.status != "ENROLLED"
+        if not is_new:
             # Whoever enrols over somebody else must not be accepted by their own voice: what the
             # voiceprint before says of this stream is decided now and stays.
             self._decide(tx, session)
@@ -205,23 +221,51 @@ class Enrolments:
         tx.voiceprints.put(self.voiceprint(speaker, vector), speech=speech)
         tx.speakers.set_status(speaker.speaker_id, "ENROLLED", now_ms=now_ms)
         tx.speakers.touch(speaker.speaker_id, now_ms=hour_of(now_ms))
+        self._announce(tx, session, "NEW_ENROLLMENT" if is_new else "ENROLLMENT_OVERWRITE")
         return tx.sessions.update(session, enrollment_status="COMPLETED", updated_ms=now_ms)
 
     def _refuse(self, tx: Transaction, session: Session) -> Session:
         known = tx.speakers.find(session.domain_id, session.speaker_id or "") is not None
-        reason = (
-            "You cannot request an enrollment for an opted out speaker."
+        refusal = (
+            Conflict(
+                "SPEAKER_OPTED_OUT", "You cannot request an enrollment for an opted out speaker."
+            )
             if known
-            else "The requested speaker does not exist"
+            else NotFound("SPEAKER")
         )
-        return self._fail(tx, session, reason)
+        return self._fail(tx, session, refusal)
 
-    def _fail(self, tx: Transaction, session: Session, reason: str) -> Session:
+    def _fail(self, tx: Transaction, session: Session, error: Exception) -> Session:
+        self._announce(tx, session, None, error)
         return tx.sessions.update(
             session,
             enrollment_status="FAILED",
-            enrollment_message=reason,
+            # What was not raised on purpose may say anything: it stays inside.
+            enrollment_message=str(error)
+            if isinstance(error, VivavoceError)
+            else "Internal Server Error",
             updated_ms=self._clock.now_ms(),
+        )
+
+    def _announce(
+        self,
+        tx: Transaction,
+        session: Session,
+        status: EnrollmentOutcome | None,
+        error: Exception | None = None,
+    ) -> None:
+        self._announcer.announce(
+            tx,
+            lambda: announcements.speaker(
+                tx.domains.arn(session.domain_id) or "",
+                "ENROLL_SPEAKER",
+                speaker_id=session.speaker_id,
+                now_ms=self._clock.now_ms(),
+                data=EnrollmentData(
+                    source="SESSION_ENROLLMENT", source_id=session.session_id, status=status
+                ),
+                error=error,
+            ),
         )
 
     async def _pool(self, session: Session) -> tuple[Samples, int]:

@@ -50,8 +50,8 @@ def opt_out(tx: Transaction, domain_id: str, speaker_id: str, *, now_ms: int) ->
     return tx.speakers.get(domain_id, speaker.speaker_id)
 
 
-def delete(tx: Transaction, domain_id: str, speaker_id: str) -> None:
-    """Forget a speaker altogether; an opt-out is forgotten with it.
+def delete(tx: Transaction, domain_id: str, speaker_id: str) -> Speaker:
+    """Forget a speaker altogether, and with it an opt-out; gives who it was.
 
     Raises:
         NotFound: no such speaker or domain.
@@ -61,6 +61,7 @@ def delete(tx: Transaction, domain_id: str, speaker_id: str) -> None:
     speaker = tx.speakers.get(domain_id, speaker_id)
     tx.sessions.forget_speech_of(speaker.speaker_id)
     tx.speakers.remove(speaker.speaker_id)
+    return speaker
 
 
 def must_be_forgotten(tx: Transaction, session: Session) -> bool:

@@ -1,61 +1,92 @@
-"""Rows of domains and watchlists, and the tokens that make creation idempotent."""
+"""Rows of domains and their keys."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from vivavoce.errors import Conflict, InvalidRequest, NotFound
-from vivavoce.store import tables
-from vivavoce.store.records import Domain
-from vivavoce.store.sealing import DomainSealer, Keys, domain_sealer
+from vivavoce.errors import Conflict, KeyDenied, NotFound
+from vivavoce.store import places, tables
+from vivavoce.store.quotas import Quotas, require_room
+from vivavoce.store.records import Domain, EncryptionStatus
+from vivavoce.store.sealing import DomainSealer, Sealers
+
+_FIRST_KEY = 1
+
+_ONE = select(tables.domains).where(
+    tables.domains.c.domain_id == bindparam("domain_id"), tables.domains.c.deleted_ms.is_(None)
+)
 
 
 class Domains:
-    """The domains, within one transaction."""
+    """The domains, within one transaction. A deleted domain does not exist here."""
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    def __init__(self, connection: Connection, sealers: Sealers, quotas: Quotas) -> None:
         self._connection = connection
-        self._keys = keys
+        self._sealers = sealers
+        self._quotas = quotas
 
-    def add(self, domain: Domain) -> None:
-        """Add a domain and its default watchlist, with a data key of its own."""
-        sealed_key = self._keys.new_domain_key(domain.domain_id)
-        sealer = DomainSealer(self._keys.domain_key(domain.domain_id, sealed_key), domain.domain_id)
+    def add(self, domain: Domain, *, wrapped_key: bytes, tags: Mapping[str, str]) -> None:
+        """Add a domain.
+
+        Args:
+            domain: the domain; its name is set.
+            wrapped_key: its data key, wrapped by the customer's key that the domain names.
+            tags: values by key.
+
+        Raises:
+            QuotaExceeded: the region has as many as it may.
+        """
+        if self._quotas.domains is not None:
+            live = tables.domains.c.deleted_ms.is_(None)
+            there = self._connection.execute(
+                select(func.count()).where(live, _in_region(domain.region))
+            ).scalar_one()
+            require_room(self._quotas.domains, there, "domains")
+        sealer = DomainSealer(
+            self._sealers.keys,
+            domain_id=domain.domain_id,
+            arn=domain.arn,
+            wrapped={_FIRST_KEY: (domain.kms_key_id, wrapped_key)},
+            sealed_index_key=None,
+        )
         self._connection.execute(
             insert(tables.domains).values(
                 domain_id=domain.domain_id,
                 arn=domain.arn,
-                sealed_key=sealed_key,
-                sealed_name=sealer.seal_text(domain.name, "name"),
-                sealed_description=None
-                if domain.description is None
-                else sealer.seal_text(domain.description, "description"),
-                kms_key_id=domain.kms_key_id,
+                region=domain.region,
+                sealed_index_key=sealer.sealed_index_key,
+                sealed_tags=self._seal_tags(domain.domain_id, tags),
                 status=domain.status,
                 default_watchlist_id=domain.default_watchlist_id,
+                kms_key_id=domain.kms_key_id,
+                version=domain.version,
                 created_ms=domain.created_ms,
                 updated_ms=domain.updated_ms,
+                **_sealed_texts(domain, sealer),
             )
         )
-        self._connection.execute(
-            insert(tables.watchlists).values(
-                watchlist_id=domain.default_watchlist_id,
-                domain_id=domain.domain_id,
-                is_default=True,
-                created_ms=domain.created_ms,
-                updated_ms=domain.created_ms,
-            )
-        )
+        self._add_key(domain, _FIRST_KEY, wrapped_key)
 
     def get(self, domain_id: str) -> Domain:
         """One domain.
 
         Raises:
             NotFound: there is none of that id.
+            KeyDenied: the customer's key cannot be used.
         """
-        query = select(tables.domains).where(tables.domains.c.domain_id == domain_id)
-        row = self._connection.execute(query).one_or_none()
+        row = self._connection.execute(_ONE, {"domain_id": domain_id}).one_or_none()
         if row is None:
             raise NotFound("DOMAIN")
         return self._open(row)
@@ -72,102 +103,223 @@ class Domains:
             raise Conflict("DOMAIN_NOT_ACTIVE", "The domain is not active.")
         return domain
 
-    def page(self, *, after: int, size: int) -> list[tuple[int, Domain]]:
-        """Up to `size` domains whose sequence number is above `after`, each with its own."""
+    def arn(self, domain_id: str, *, deleted_too: bool = False) -> str | None:
+        """A domain's ARN, which never changes; None where there is no such domain."""
+        domains = tables.domains
+        query = select(domains.c.arn).where(domains.c.domain_id == domain_id)
+        if not deleted_too:
+            query = query.where(domains.c.deleted_ms.is_(None))
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def exist(self) -> bool:
+        """Whether there are any rows of domains, deleted ones among them."""
+        return (
+            self._connection.execute(select(tables.domains.c.domain_id).limit(1)).first()
+            is not None
+        )
+
+    def page(self, region: str | None, *, after: int, size: int) -> list[tuple[int, Domain]]:
+        """Up to `size` domains whose sequence number is above `after`, each with its own.
+
+        Args:
+            region: only those of this region; None for all.
+            after: a sequence number.
+            size: the most to give.
+        """
+        domains = tables.domains
         query = (
-            select(tables.domains)
-            .where(tables.domains.c.sequence > after)
-            .order_by(tables.domains.c.sequence)
+            select(domains)
+            .where(domains.c.sequence > after, domains.c.deleted_ms.is_(None))
+            .order_by(domains.c.sequence)
             .limit(size)
         )
-        return [(row.sequence, self._open(row)) for row in self._connection.execute(query)]
+        if region is not None:
+            query = query.where(_in_region(region))
+        return [(row.sequence, self._listed(row)) for row in self._connection.execute(query)]
 
-    def require_watchlist(self, domain_id: str, watchlist_id: str) -> None:
-        """Make sure that the domain has this watchlist.
+    def update(self, domain: Domain) -> None:
+        """Write a domain's texts and encryption state anew.
+
+        Args:
+            domain: as it is to be; its version is the one that was read.
 
         Raises:
-            NotFound: it has not.
+            Conflict: another request has changed it since.
         """
-        watchlists = tables.watchlists
-        query = select(watchlists.c.sequence).where(
-            watchlists.c.domain_id == domain_id, watchlists.c.watchlist_id == watchlist_id
+        domains = tables.domains
+        done = self._connection.execute(
+            update(domains)
+            .where(domains.c.domain_id == domain.domain_id, domains.c.version == domain.version)
+            .values(
+                kms_key_id=domain.kms_key_id,
+                old_kms_key_id=domain.old_kms_key_id,
+                encryption_status=domain.encryption_status,
+                encryption_message=domain.encryption_message,
+                version=domain.version + 1,
+                updated_ms=domain.updated_ms,
+                **_sealed_texts(domain, self._sealers.of(domain.domain_id)),
+            )
         )
-        if self._connection.execute(query).one_or_none() is None:
-            raise NotFound("WATCHLIST")
+        if done.rowcount == 0:
+            raise Conflict(
+                "CONCURRENT_CHANGES",
+                "The request could not be processed as the resource was modified by another "
+                "request during execution.",
+            )
 
-    def sealer(self, domain_id: str) -> DomainSealer:
-        """The domain's sealer.
+    def change_key(self, domain: Domain, *, wrapped_key: bytes) -> None:
+        """Give a domain a new data key; new data is sealed under it from here on.
+
+        Args:
+            domain: as it is to be, naming the new customer's key.
+            wrapped_key: the data key, wrapped by that.
+
+        Raises:
+            Conflict: another request has changed the domain since.
+            KeyDenied: the old customer's key cannot be used.
+        """
+        before = self._sealers.of(domain.domain_id)
+        index_key = before.open(before.sealed_index_key, places.DOMAIN_INDEX_KEY)
+        self._add_key(domain, before.number + 1, wrapped_key)
+        self._sealers.forget(domain.domain_id)
+        self.update(domain)
+        # At once, so that customer ids are found even if the old key is denied half-way.
+        sealed = self._sealers.of(domain.domain_id).seal(index_key, places.DOMAIN_INDEX_KEY)
+        self._connection.execute(
+            update(tables.domains)
+            .where(tables.domains.c.domain_id == domain.domain_id)
+            .values(sealed_index_key=sealed)
+        )
+        self._sealers.forget(domain.domain_id)
+
+    def set_encryption(
+        self, domain_id: str, status: EncryptionStatus, message: str | None, *, now_ms: int
+    ) -> None:
+        """Note how far a change of keys is; needs no key, as none may be usable."""
+        domains = tables.domains
+        self._connection.execute(
+            update(domains)
+            .where(domains.c.domain_id == domain_id)
+            .values(
+                encryption_status=status,
+                encryption_message=message,
+                version=domains.c.version + 1,
+                updated_ms=now_ms,
+            )
+        )
+
+    def drop_old_keys(self, domain_id: str) -> None:
+        """Destroy all data keys of a domain but the one in use."""
+        keys = tables.domain_keys
+        self._connection.execute(
+            delete(keys).where(
+                keys.c.domain_id == domain_id, keys.c.number < self._sealers.of(domain_id).number
+            )
+        )
+        self._sealers.forget(domain_id)
+
+    def being_reencrypted(self) -> list[str]:
+        """Ids of the domains whose change of keys is not finished."""
+        domains = tables.domains
+        query = select(domains.c.domain_id).where(
+            domains.c.encryption_status == "IN_PROGRESS", domains.c.deleted_ms.is_(None)
+        )
+        return list(self._connection.execute(query).scalars())
+
+    def mark_deleted(self, domain_id: str, *, now_ms: int) -> None:
+        """Make a domain cease to exist; its rows go later."""
+        self._connection.execute(
+            update(tables.domains)
+            .where(tables.domains.c.domain_id == domain_id)
+            .values(deleted_ms=now_ms)
+        )
+
+    def erase_deleted_before(self, instant_ms: int) -> int:
+        """Remove the rows of domains that were deleted before an instant; gives how many."""
+        domains = tables.domains
+        done = self._connection.execute(delete(domains).where(domains.c.deleted_ms < instant_ms))
+        return done.rowcount
+
+    def tags(self, domain_id: str) -> dict[str, str]:
+        """A domain's tags.
 
         Raises:
             NotFound: there is no such domain.
         """
-        return domain_sealer(self._connection, self._keys, domain_id)
-
-    def _open(self, row: Row[Any]) -> Domain:
-        sealer = DomainSealer(self._keys.domain_key(row.domain_id, row.sealed_key), row.domain_id)
-        return Domain(
-            domain_id=row.domain_id,
-            arn=row.arn,
-            name=sealer.open_text(row.sealed_name, "name"),
-            description=None
-            if row.sealed_description is None
-            else sealer.open_text(row.sealed_description, "description"),
-            kms_key_id=row.kms_key_id,
-            status=row.status,
-            default_watchlist_id=row.default_watchlist_id,
-            created_ms=row.created_ms,
-            updated_ms=row.updated_ms,
-        )
-
-
-class IdempotencyTokens:
-    """What was made under which client token, within one transaction."""
-
-    def __init__(self, connection: Connection, keys: Keys) -> None:
-        self._connection = connection
-        self._keys = keys
-
-    def find(self, operation: str, token: str, facts: object) -> str | None:
-        """The id of what a token made, or None if it is new.
-
-        Args:
-            operation: the operation it was given to.
-            token: the client's token.
-            facts: everything else in the request, as JSON has it.
-
-        Raises:
-            InvalidRequest: the token was used with other facts before.
-        """
-        tokens = tables.idempotency_tokens
-        query = select(tokens.c.fingerprint, tokens.c.resource_id).where(
-            tokens.c.operation == operation, tokens.c.token == token
-        )
-        row = self._connection.execute(query).one_or_none()
+        row = self._connection.execute(_ONE, {"domain_id": domain_id}).one_or_none()
         if row is None:
-            return None
-        if row.fingerprint != self._fingerprint(facts):
-            raise InvalidRequest("The client token was used with other parameters before")
-        return row.resource_id
+            raise NotFound("DOMAIN")
+        opened = self._sealers.keys.root.unseal(row.sealed_tags, place=places.tags(domain_id))
+        return json.loads(opened)
 
-    def add(
-        self, operation: str, token: str, facts: object, *, resource_id: str, now_ms: int
-    ) -> None:
-        """Note what was made."""
+    def set_tags(self, domain_id: str, tags: Mapping[str, str]) -> None:
+        """Replace a domain's tags."""
         self._connection.execute(
-            insert(tables.idempotency_tokens).values(
-                operation=operation,
-                token=token,
-                fingerprint=self._fingerprint(facts),
-                resource_id=resource_id,
-                created_ms=now_ms,
+            update(tables.domains)
+            .where(tables.domains.c.domain_id == domain_id)
+            .values(sealed_tags=self._seal_tags(domain_id, tags))
+        )
+
+    def _add_key(self, domain: Domain, number: int, wrapped_key: bytes) -> None:
+        self._connection.execute(
+            insert(tables.domain_keys).values(
+                domain_id=domain.domain_id,
+                number=number,
+                kms_key_id=domain.kms_key_id,
+                wrapped_key=wrapped_key,
             )
         )
 
-    def forget_before(self, instant_ms: int) -> None:
-        """Forget tokens older than an instant."""
-        tokens = tables.idempotency_tokens
-        self._connection.execute(delete(tokens).where(tokens.c.created_ms < instant_ms))
+    def _seal_tags(self, domain_id: str, tags: Mapping[str, str]) -> bytes:
+        # Under the root key: who may do what is asked before a customer's key is.
+        text = json.dumps(dict(tags), sort_keys=True)
+        return self._sealers.keys.root.seal(text.encode(), place=places.tags(domain_id))
 
-    def _fingerprint(self, facts: object) -> bytes:
-        # Keyed: requests name customers, and a plain hash of a customer id can be guessed.
-        return self._keys.root.blind_index(json.dumps(facts, sort_keys=True))
+    def _listed(self, row: Row[Any]) -> Domain:
+        """A domain as lists show it: one whose key is denied must not hide the others."""
+        try:
+            return self._open(row)
+        except KeyDenied:
+            return _domain(row, name=None, description=None, status="SUSPENDED")
+
+    def _open(self, row: Row[Any]) -> Domain:
+        sealer = self._sealers.of(row.domain_id)
+        return _domain(
+            row,
+            name=sealer.open_text(row.sealed_name, places.DOMAIN_NAME),
+            description=None
+            if row.sealed_description is None
+            else sealer.open_text(row.sealed_description, places.DOMAIN_DESCRIPTION),
+        )
+
+
+def _in_region(region: str) -> ColumnElement[bool]:
+    return tables.domains.c.region == region
+
+
+def _sealed_texts(domain: Domain, sealer: DomainSealer) -> dict[str, Any]:
+    description = domain.description
+    return {
+        "sealed_name": sealer.seal_text(domain.name or "", places.DOMAIN_NAME),
+        "sealed_description": None
+        if description is None
+        else sealer.seal_text(description, places.DOMAIN_DESCRIPTION),
+    }
+
+
+def _domain(row: Row[Any], **opened: Any) -> Domain:  # noqa: ANN401 - of many types
+    plain = {
+        "domain_id": row.domain_id,
+        "arn": row.arn,
+        "region": row.region,
+        "kms_key_id": row.kms_key_id,
+        "old_kms_key_id": row.old_kms_key_id,
+        "encryption_status": row.encryption_status,
+        "encryption_message": row.encryption_message,
+        "status": row.status,
+        "default_watchlist_id": row.default_watchlist_id,
+        "version": row.version,
+        "created_ms": row.created_ms,
+        "updated_ms": row.updated_ms,
+    }
+    return Domain(**(plain | opened))

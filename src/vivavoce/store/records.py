@@ -1,7 +1,8 @@
 """What the store gives and takes: plain values, opened; sealing happens inside the store."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from vivavoce.audio.arrays import Floats
 
@@ -10,21 +11,90 @@ SpeakerStatus = Literal["ENROLLED", "EXPIRED", "OPTED_OUT", "PENDING"]
 StreamingStatus = Literal["PENDING_CONFIGURATION", "ONGOING", "ENDED"]
 EnrollmentStatus = Literal["NOT_ENOUGH_SPEECH", "IN_PROGRESS", "COMPLETED", "FAILED"]
 ResultKind = Literal["authentication", "fraud"]
+EncryptionStatus = Literal["IN_PROGRESS", "COMPLETED", "FAILED"]
+JobKind = Literal["speaker-enrollment", "fraudster-registration"]
+JobStatus = Literal["SUBMITTED", "IN_PROGRESS", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED"]
+ACTIVE_JOB_STATUSES: tuple[JobStatus, ...] = ("SUBMITTED", "IN_PROGRESS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """A domain: the walls between one customer's speakers and another's."""
+    """A domain: the walls between one customer's speakers and another's.
+
+    Attributes:
+        name: None where the customer's key denies it (the status is SUSPENDED then).
+        kms_key_id: ARN of the customer's key that new data is sealed under.
+        old_kms_key_id: ARN of the one before, once it was changed.
+        encryption_status: how far the change of keys is; None if the key was never changed.
+        encryption_message: why it failed.
+        version: counts changes.
+    """
 
     domain_id: str
     arn: str
-    name: str = field(repr=False)
+    region: str
+    name: str | None = field(repr=False)
     description: str | None = field(repr=False)
     kms_key_id: str
+    old_kms_key_id: str | None
+    encryption_status: EncryptionStatus | None
+    encryption_message: str | None
     status: DomainStatus
     default_watchlist_id: str
+    version: int
     created_ms: int
     updated_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainCounts:
+    """How much a domain holds."""
+
+    domain_id: str
+    speakers: int
+    fraudsters: int
+    active_sessions: int
+    active_enrollment_jobs: int
+    active_registration_jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watchlist:
+    """A list of fraudsters that callers are compared with."""
+
+    watchlist_id: str
+    domain_id: str
+    name: str = field(repr=False)
+    description: str | None = field(repr=False)
+    is_default: bool
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A batch job.
+
+    Attributes:
+        options: the enrolment or registration configuration as the API has it, defaults filled in.
+        failure_code: of the job as a whole, like an HTTP status.
+    """
+
+    job_id: str
+    domain_id: str
+    kind: JobKind
+    name: str | None = field(repr=False)
+    status: JobStatus
+    role_arn: str
+    input_uri: str
+    output_uri: str
+    output_kms_key_id: str | None
+    options: Mapping[str, Any]
+    percent_complete: int
+    failure_code: int | None
+    failure_message: str | None
+    created_ms: int
+    ended_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

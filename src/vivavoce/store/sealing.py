@@ -1,13 +1,36 @@
-"""How the store seals what it writes. The keys come from outside, through these Protocols."""
+"""How the store seals what it writes. The keys come from outside, through these Protocols.
 
+What a domain's key seals begins with that key's number (two bytes, big-endian): while a domain is
+re-encrypted it has two keys, and every value says which of them opens it.
+"""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from vivavoce.audio.arrays import Floats, Samples
-from vivavoce.errors import NotFound
-from vivavoce.store import tables
+from vivavoce.errors import NotFound, SealBroken
+from vivavoce.store import places, tables
+
+_NUMBER_BYTES = 2
+
+_KEYS_OF_DOMAIN = (
+    select(
+        tables.domains.c.arn,
+        tables.domains.c.sealed_index_key,
+        tables.domain_keys.c.number,
+        tables.domain_keys.c.kms_key_id,
+        tables.domain_keys.c.wrapped_key,
+    )
+    .join(tables.domain_keys, tables.domain_keys.c.domain_id == tables.domains.c.domain_id)
+    .where(
+        tables.domains.c.domain_id == bindparam("domain_id"),
+        tables.domains.c.deleted_ms.is_(None),
+    )
+)
 
 
 class SealingKey(Protocol):
@@ -25,73 +48,202 @@ class SealingKey(Protocol):
         """A keyed fingerprint of 32 bytes."""
         ...
 
+    def sign(self, message: bytes) -> bytes:
+        """A signature of 32 bytes."""
+        ...
+
 
 class Keys(Protocol):
     """Where keys come from."""
 
     @property
     def root(self) -> SealingKey:
-        """The key over everything that belongs to no domain."""
+        """The key over everything that belongs to no customer's key."""
         ...
 
-    def new_domain_key(self, domain_id: str) -> bytes:
-        """A new data key, itself sealed."""
+    def domain_key(self, kms_key_id: str, wrapped: bytes, *, domain_arn: str) -> SealingKey:
+        """Open a domain's key; raises `KeyDenied`, `KeyServiceDown`."""
         ...
 
-    def domain_key(self, domain_id: str, sealed_key: bytes) -> SealingKey:
-        """Open a data key; raises `SealBroken`."""
+    def new_key(self) -> bytes:
+        """A new random key of 32 bytes."""
+        ...
+
+    def key(self, plain: bytes) -> SealingKey:
+        """A key of 32 bytes, ready to seal with."""
         ...
 
 
-class DomainSealer:
-    """Seals and opens the values of one domain."""
+class Sealer(ABC):
+    """Seals and opens values of several kinds."""
 
-    def __init__(self, key: SealingKey, domain_id: str) -> None:
-        self._key = key
-        self._domain_id = domain_id
+    @abstractmethod
+    def seal(self, value: bytes, place: str) -> bytes:
+        """Encrypt for a place."""
+
+    @abstractmethod
+    def open(self, sealed: bytes, place: str) -> bytes:
+        """Decrypt; raises `SealBroken`, `KeyDenied`, `KeyServiceDown`."""
 
     def seal_text(self, text: str, place: str) -> bytes:
-        """Encrypt a text for a place within the domain."""
-        return self._key.seal(text.encode(), place=self._place(place))
+        """Encrypt a text."""
+        return self.seal(text.encode(), place)
 
     def open_text(self, sealed: bytes, place: str) -> str:
         """Decrypt a text."""
-        return self._key.unseal(sealed, place=self._place(place)).decode()
+        return self.open(sealed, place).decode()
 
     def seal_vector(self, vector: Floats, place: str) -> bytes:
         """Encrypt a vector, shape (dimension,)."""
-        return self._key.seal(vector.astype("<f4").tobytes(), place=self._place(place))
+        return self.seal(vector.astype("<f4").tobytes(), place)
 
     def open_vector(self, sealed: bytes, place: str) -> Floats:
         """Decrypt a vector."""
-        return np.frombuffer(self._key.unseal(sealed, place=self._place(place)), dtype="<f4")
+        return np.frombuffer(self.open(sealed, place), dtype="<f4")
 
     def seal_speech(self, speech: Samples, place: str) -> bytes:
         """Encrypt speech, shape (n,)."""
-        return self._key.seal(speech.astype("<i2").tobytes(), place=self._place(place))
+        return self.seal(speech.astype("<i2").tobytes(), place)
 
     def open_speech(self, sealed: bytes, place: str) -> Samples:
         """Decrypt speech."""
-        return np.frombuffer(self._key.unseal(sealed, place=self._place(place)), dtype="<i2")
+        return np.frombuffer(self.open(sealed, place), dtype="<i2")
+
+
+class OwnerSealer(Sealer):
+    """Seals and opens what belongs to one speaker or fraudster."""
+
+    def __init__(self, key: SealingKey) -> None:
+        self._key = key
+
+    def seal(self, value: bytes, place: str) -> bytes:
+        """Encrypt for a place."""
+        return self._key.seal(value, place=place)
+
+    def open(self, sealed: bytes, place: str) -> bytes:
+        """Decrypt; raises `SealBroken`."""
+        return self._key.unseal(sealed, place=place)
+
+
+class DomainSealer(Sealer):
+    """Seals and opens the values of one domain.
+
+    Args:
+        keys: opens keys.
+        domain_id: the domain.
+        arn: its ARN, to which its keys are bound.
+        wrapped: its keys by number, each with the customer's key that wraps it; new values are
+            sealed under the highest number.
+        sealed_index_key: of the blind index; None for a domain that is being made, which gets one.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        domain_id: str,
+        arn: str,
+        wrapped: dict[int, tuple[str, bytes]],
+        sealed_index_key: bytes | None,
+    ) -> None:
+        self._keys = keys
+        self._domain_id = domain_id
+        self._arn = arn
+        self._wrapped = wrapped
+        self._opened: dict[int, SealingKey] = {}
+        self.number = max(wrapped)
+        self.sealed_index_key = sealed_index_key or self.seal(
+            keys.new_key(), places.DOMAIN_INDEX_KEY
+        )
+
+    def seal(self, value: bytes, place: str) -> bytes:
+        """Encrypt for a place within the domain.
+
+        Raises:
+            KeyDenied: the customer's key cannot be used.
+            KeyServiceDown: the key service does not answer.
+        """
+        sealed = self._key(self.number).seal(value, place=self._place(place))
+        return self.number.to_bytes(_NUMBER_BYTES, "big") + sealed
+
+    def open(self, sealed: bytes, place: str) -> bytes:
+        """Decrypt.
+
+        Raises:
+            SealBroken: it was changed, or belongs elsewhere.
+            KeyDenied: the customer's key cannot be used.
+            KeyServiceDown: the key service does not answer.
+        """
+        return self._key(number_of(sealed)).unseal(sealed[_NUMBER_BYTES:], place=self._place(place))
 
     def index(self, customer_id: str) -> bytes:
         """By which a customer's id is found without being stored."""
-        return self._key.blind_index(f"{self._domain_id}/{customer_id}")
+        return self._index_key.blind_index(f"{self._domain_id}/{customer_id}")
+
+    def new_owner(self, owner_id: str) -> tuple[OwnerSealer, bytes]:
+        """A new speaker's or fraudster's sealer, and its sealed key."""
+        plain = self._keys.new_key()
+        return OwnerSealer(self._keys.key(plain)), self.seal(plain, places.owner_key(owner_id))
+
+    def owner(self, owner_id: str, sealed_key: bytes) -> OwnerSealer:
+        """The sealer of a speaker or fraudster."""
+        return OwnerSealer(self._keys.key(self.open(sealed_key, places.owner_key(owner_id))))
+
+    @cached_property
+    def _index_key(self) -> SealingKey:
+        return self._keys.key(self.open(self.sealed_index_key, places.DOMAIN_INDEX_KEY))
+
+    def _key(self, number: int) -> SealingKey:
+        # Opened when needed: while a domain is re-encrypted its old key may be denied already.
+        key = self._opened.get(number)
+        if key is None:
+            if number not in self._wrapped:
+                raise SealBroken("a sealed value names a key that its domain does not have")
+            kms_key_id, wrapped = self._wrapped[number]
+            key = self._keys.domain_key(kms_key_id, wrapped, domain_arn=self._arn)
+            self._opened[number] = key
+        return key
 
     def _place(self, place: str) -> str:
         return f"domain/{self._domain_id}/{place}"
 
 
-def domain_sealer(connection: Connection, keys: Keys, domain_id: str) -> DomainSealer:
-    """The sealer of a domain.
+class Sealers:
+    """The sealers of domains, within one transaction."""
 
-    Raises:
-        NotFound: there is no such domain.
-        SealBroken: its key does not open.
-    """
-    domains = tables.domains
-    query = select(domains.c.sealed_key).where(domains.c.domain_id == domain_id)
-    sealed_key = connection.execute(query).scalar_one_or_none()
-    if sealed_key is None:
-        raise NotFound("DOMAIN")
-    return DomainSealer(keys.domain_key(domain_id, sealed_key), domain_id)
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self._connection = connection
+        self.keys = keys
+        self._sealers: dict[str, DomainSealer] = {}
+
+    def of(self, domain_id: str) -> DomainSealer:
+        """The sealer of a domain.
+
+        Raises:
+            NotFound: there is no such domain, or it was deleted.
+        """
+        sealer = self._sealers.get(domain_id)
+        if sealer is None:
+            sealer = self._sealers[domain_id] = self._load(domain_id)
+        return sealer
+
+    def forget(self, domain_id: str) -> None:
+        """The domain's keys have changed."""
+        self._sealers.pop(domain_id, None)
+
+    def _load(self, domain_id: str) -> DomainSealer:
+        rows = self._connection.execute(_KEYS_OF_DOMAIN, {"domain_id": domain_id}).all()
+        if not rows:
+            raise NotFound("DOMAIN")
+        return DomainSealer(
+            self.keys,
+            domain_id=domain_id,
+            arn=rows[0].arn,
+            wrapped={row.number: (row.kms_key_id, row.wrapped_key) for row in rows},
+            sealed_index_key=rows[0].sealed_index_key,
+        )
+
+
+def number_of(sealed: bytes) -> int:
+    """Number of the domain key that a value is sealed under."""
+    return int.from_bytes(sealed[:_NUMBER_BYTES], "big")

@@ -3,22 +3,68 @@
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from vivavoce.audio.arrays import Samples
 from vivavoce.errors import NotFound
 from vivavoce.ids import is_generated
-from vivavoce.store import tables
+from vivavoce.store import places, tables
+from vivavoce.store.quotas import Quotas, require_room
 from vivavoce.store.records import Evidence, Result, ResultKind, Session, StreamingStatus
-from vivavoce.store.sealing import DomainSealer, Keys, domain_sealer
+from vivavoce.store.sealing import DomainSealer, Sealers
+
+# Half a megabyte a session that only an enrolment needs.
+_WITHOUT_SPEECH = [c for c in tables.sessions.c if c.name != "sealed_speech"]
+_IN_DOMAIN = tables.sessions.c.domain_id == bindparam("domain_id")
+_BY_ID = select(*_WITHOUT_SPEECH).where(
+    _IN_DOMAIN, tables.sessions.c.session_id == bindparam("named")
+)
+_BY_NAME = select(*_WITHOUT_SPEECH).where(_IN_DOMAIN, tables.sessions.c.name == bindparam("named"))
+
+_EVIDENCE = select(tables.evidence).where(
+    tables.evidence.c.session_id == bindparam("session_id"),
+    tables.evidence.c.stream_number == bindparam("stream_number"),
+)
+_RESULT = select(tables.results).where(
+    tables.results.c.session_id == bindparam("session_id"),
+    tables.results.c.kind == bindparam("kind"),
+)
 
 
 class Sessions:
     """The sessions, within one transaction."""
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    def __init__(self, connection: Connection, sealers: Sealers, quotas: Quotas) -> None:
         self._connection = connection
-        self._keys = keys
+        self._sealers = sealers
+        self._quotas = quotas
+
+    def require_room(self, domain_id: str, *, now_ms: int) -> None:
+        """Make sure that one more session may be active.
+
+        Raises:
+            QuotaExceeded: the domain has as many as it may.
+        """
+        if self._quotas.sessions is None:
+            return
+        there = self._connection.execute(
+            select(func.count()).where(
+                tables.sessions.c.domain_id == domain_id, is_active_session(now_ms)
+            )
+        ).scalar_one()
+        require_room(self._quotas.sessions, there, "active sessions in a domain")
 
     def add(self, session: Session) -> None:
         """Add a session."""
@@ -26,15 +72,11 @@ class Sessions:
 
     def find(self, domain_id: str, name_or_id: str) -> Session | None:
         """One session by id or name, or None."""
-        sessions = tables.sessions
-        named = (
-            sessions.c.session_id == name_or_id
-            if is_generated(name_or_id)
-            else sessions.c.name == name_or_id
-        )
-        sealer = self._sealer(domain_id)
-        query = select(*_WITHOUT_SPEECH).where(sessions.c.domain_id == domain_id, named)
-        row = self._connection.execute(query).one_or_none()
+        sealer = self._sealers.of(domain_id)
+        query = _BY_ID if is_generated(name_or_id) else _BY_NAME
+        row = self._connection.execute(
+            query, {"domain_id": domain_id, "named": name_or_id}
+        ).one_or_none()
         return None if row is None else _open(row, sealer)
 
     def get(self, domain_id: str, name_or_id: str) -> Session:
@@ -78,7 +120,7 @@ class Sessions:
         )
         if status is not None:
             query = query.where(_status_is(status, now_ms))
-        sealer = self._sealer(domain_id)
+        sealer = self._sealers.of(domain_id)
         return [(row.sequence, _open(row, sealer)) for row in self._connection.execute(query)]
 
     def update(self, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - of many types
@@ -87,45 +129,58 @@ class Sessions:
         The caller read `session` in this same transaction, so nothing is overwritten unseen.
         """
         changed = replace(session, **changes)
-        values = self._seal(changed)
-        named = {"sealed_customer_id" if name == "customer_id" else name for name in changes}
+        values = dict(changes)
+        if "customer_id" in values:
+            values["sealed_customer_id"] = self._seal_customer_id(changed)
+            del values["customer_id"]
         self._connection.execute(
             update(tables.sessions)
             .where(tables.sessions.c.session_id == session.session_id)
-            .values({name: values[name] for name in named})
+            .values(values)
         )
         return changed
 
-    def end_interrupted(self, *, now_ms: int) -> int:
-        """End the streams that were running when the process died; gives how many."""
+    def end_interrupted(self, *, now_ms: int) -> list[str]:
+        """End the streams that were running when the process died; gives their sessions' ids."""
         sessions = tables.sessions
-        done = self._connection.execute(
+        ongoing = sessions.c.streaming_status == "ONGOING"
+        interrupted = list(
+            self._connection.execute(select(sessions.c.session_id).where(ongoing)).scalars()
+        )
+        self._connection.execute(
             update(sessions)
-            .where(sessions.c.streaming_status == "ONGOING")
+            .where(ongoing)
             .values(streaming_status="ENDED", ended_ms=now_ms, updated_ms=now_ms)
         )
-        return done.rowcount
+        return interrupted
 
-    def awaiting_enrollment(self, *, speech_s: float) -> list[Session]:
-        """The sessions whose enrolment had begun, or could have, of all domains.
+    def awaiting_enrollment(self, *, speech_s: float) -> list[str]:
+        """Ids of the sessions whose enrolment had begun, or could have, of all domains.
 
         Args:
             speech_s: net speech, in seconds, with which a requested enrolment can begin.
         """
         sessions = tables.sessions
-        query = select(*_WITHOUT_SPEECH).where(
-            sessions.c.enrollment_status.in_(("NOT_ENOUGH_SPEECH", "IN_PROGRESS")),
-            sessions.c.speech_s >= speech_s,
+        query = (
+            select(sessions.c.session_id)
+            .join(tables.domains, tables.domains.c.domain_id == sessions.c.domain_id)
+            .where(
+                sessions.c.enrollment_status.in_(("NOT_ENOUGH_SPEECH", "IN_PROGRESS")),
+                sessions.c.speech_s >= speech_s,
+                tables.domains.c.deleted_ms.is_(None),
+            )
         )
-        return [_open(row, self._sealer(row.domain_id)) for row in self._connection.execute(query)]
+        return list(self._connection.execute(query).scalars())
 
     def put_speech(self, session: Session, speech: Samples, *, seconds: float) -> Session:
         """Keep net speech for an enrolment or a registration from this session."""
-        sealer = self._sealer(session.domain_id)
+        sealer = self._sealers.of(session.domain_id)
         self._connection.execute(
             update(tables.sessions)
             .where(tables.sessions.c.session_id == session.session_id)
-            .values(sealed_speech=sealer.seal_speech(speech, _speech_place(session.session_id)))
+            .values(
+                sealed_speech=sealer.seal_speech(speech, places.session_speech(session.session_id))
+            )
         )
         return self.update(session, speech_s=seconds)
 
@@ -137,8 +192,8 @@ class Sessions:
         sealed = self._connection.execute(query).scalar_one_or_none()
         if sealed is None:
             return None
-        return self._sealer(session.domain_id).open_speech(
-            sealed, _speech_place(session.session_id)
+        return self._sealers.of(session.domain_id).open_speech(
+            sealed, places.session_speech(session.session_id)
         )
 
     def forget_speech_of(self, speaker_id: str) -> None:
@@ -174,31 +229,28 @@ class Sessions:
 
     def _seal(self, session: Session) -> dict[str, Any]:
         values = asdict(session)
-        customer_id = values.pop("customer_id")
-        values["sealed_customer_id"] = (
-            None
-            if customer_id is None
-            else self._sealer(session.domain_id).seal_text(
-                customer_id, _customer_id_place(session.session_id)
-            )
-        )
-        return values
+        del values["customer_id"]
+        return values | {"sealed_customer_id": self._seal_customer_id(session)}
 
-    def _sealer(self, domain_id: str) -> DomainSealer:
-        return domain_sealer(self._connection, self._keys, domain_id)
+    def _seal_customer_id(self, session: Session) -> bytes | None:
+        if session.customer_id is None:
+            return None
+        return self._sealers.of(session.domain_id).seal_text(
+            session.customer_id, places.session_customer_id(session.session_id)
+        )
 
 
 class EvidenceRows:
     """The latest evidence of each session, within one transaction."""
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    def __init__(self, connection: Connection, sealers: Sealers) -> None:
         self._connection = connection
-        self._keys = keys
+        self._sealers = sealers
 
     def put(self, evidence: Evidence, *, domain_id: str) -> None:
         """Store evidence in place of what the session had."""
         self.remove(evidence.session_id)
-        sealer = domain_sealer(self._connection, self._keys, domain_id)
+        sealer = self._sealers.of(domain_id)
         self._connection.execute(
             insert(tables.evidence).values(
                 session_id=evidence.session_id,
@@ -210,21 +262,22 @@ class EvidenceRows:
                 model=evidence.model,
                 sealed_vector=None
                 if evidence.vector is None
-                else sealer.seal_vector(evidence.vector, _vector_place(evidence.session_id)),
+                else sealer.seal_vector(
+                    evidence.vector, places.evidence_vector(evidence.session_id)
+                ),
                 spoof_raw=evidence.spoof_raw,
             )
         )
 
     def find(self, session: Session) -> Evidence | None:
         """The evidence of the session's current stream, or None."""
-        query = select(tables.evidence).where(
-            tables.evidence.c.session_id == session.session_id,
-            tables.evidence.c.stream_number == session.stream_number,
-        )
-        row = self._connection.execute(query).one_or_none()
+        row = self._connection.execute(
+            _EVIDENCE,
+            {"session_id": session.session_id, "stream_number": session.stream_number},
+        ).one_or_none()
         if row is None:
             return None
-        sealer = domain_sealer(self._connection, self._keys, session.domain_id)
+        sealer = self._sealers.of(session.domain_id)
         return Evidence(
             session_id=row.session_id,
             stream_number=row.stream_number,
@@ -235,7 +288,7 @@ class EvidenceRows:
             model=row.model,
             vector=None
             if row.sealed_vector is None
-            else sealer.open_vector(row.sealed_vector, _vector_place(row.session_id)),
+            else sealer.open_vector(row.sealed_vector, places.evidence_vector(row.session_id)),
             spoof_raw=row.spoof_raw,
         )
 
@@ -254,9 +307,9 @@ class Results:
 
     def find(self, session_id: str, kind: ResultKind) -> Result | None:
         """The decision last given out, or None."""
-        results = tables.results
-        query = select(results).where(results.c.session_id == session_id, results.c.kind == kind)
-        row = self._connection.execute(query).one_or_none()
+        row = self._connection.execute(
+            _RESULT, {"session_id": session_id, "kind": kind}
+        ).one_or_none()
         return (
             None
             if row is None
@@ -293,8 +346,6 @@ def _ended_before(instant_ms: int) -> ColumnElement[bool]:
     )
 
 
-# Half a megabyte a session that only an enrolment needs.
-_WITHOUT_SPEECH = [c for c in tables.sessions.c if c.name != "sealed_speech"]
 _PLAIN_FIELDS = [field.name for field in fields(Session) if field.name != "customer_id"]
 
 
@@ -303,9 +354,21 @@ def _open(row: Row[Any], sealer: DomainSealer) -> Session:
     customer_id = (
         None
         if row.sealed_customer_id is None
-        else sealer.open_text(row.sealed_customer_id, _customer_id_place(row.session_id))
+        else sealer.open_text(row.sealed_customer_id, places.session_customer_id(row.session_id))
     )
     return Session(customer_id=customer_id, **plain)
+
+
+def is_active_session(now_ms: int) -> ColumnElement[bool]:
+    """Whether a session's stream is ongoing, or may still be opened."""
+    sessions = tables.sessions
+    return or_(
+        sessions.c.streaming_status == "ONGOING",
+        and_(
+            sessions.c.streaming_status == "PENDING_CONFIGURATION",
+            sessions.c.stream_expires_ms > now_ms,
+        ),
+    )
 
 
 def _status_is(status: StreamingStatus, now_ms: int) -> ColumnElement[bool]:
@@ -316,15 +379,3 @@ def _status_is(status: StreamingStatus, now_ms: int) -> ColumnElement[bool]:
     )
     written = sessions.c.streaming_status == status
     return or_(written, expired) if status == "ENDED" else and_(written, ~expired)
-
-
-def _customer_id_place(session_id: str) -> str:
-    return f"session/{session_id}/customer-id"
-
-
-def _speech_place(session_id: str) -> str:
-    return f"session/{session_id}/speech"
-
-
-def _vector_place(session_id: str) -> str:
-    return f"session/{session_id}/vector"

@@ -1,103 +1,235 @@
 """The store: transactions, one after the other for writers, side by side for readers."""
 
 import asyncio
+import contextlib
+import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine
 
-from vivavoce.store import tables
-from vivavoce.store.database import open_database
-from vivavoce.store.domains import Domains, IdempotencyTokens
-from vivavoce.store.sealing import Keys
+from vivavoce.errors import Conflict
+from vivavoce.store.access_keys import AccessKeyRows
+from vivavoce.store.audit import AuditRows
+from vivavoce.store.counts import Counts
+from vivavoce.store.database import is_serialization_failure, open_database
+from vivavoce.store.domains import Domains
+from vivavoce.store.fraudsters import Fraudsters, Watchlists
+from vivavoce.store.jobs import Jobs
+from vivavoce.store.outbox import OutboxRows
+from vivavoce.store.quotas import NO_QUOTAS, Quotas
+from vivavoce.store.reencryption import Reencryption
+from vivavoce.store.sealing import Keys, Sealers
 from vivavoce.store.sessions import EvidenceRows, Results, Sessions
-from vivavoce.store.voices import Fraudsters, Speakers, Voiceprints
+from vivavoce.store.speakers import Speakers
+from vivavoce.store.tokens import IdempotencyTokens
+from vivavoce.store.voiceprints import Voiceprints
 
 T = TypeVar("T")
 
 _READERS = 4
 
+_BATCH = 64
+"""Works committed together at most: one fsync serves them all, and none waits long for it."""
 
-@dataclass(frozen=True, slots=True)
+
 class Transaction:
     """What one transaction may touch, by kind of row."""
 
-    connection: Connection
-    keys: Keys
+    def __init__(self, connection: Connection, keys: Keys, quotas: Quotas) -> None:
+        self.connection = connection
+        self._keys = keys
+        self._quotas = quotas
+        self._after_commit: list[Callable[[], None]] = []
 
-    @property
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Do something once what was written is there for others; it must not raise."""
+        self._after_commit.append(act)
+
+    def committed(self) -> None:
+        """Do what was to be done after the commit."""
+        for act in self._after_commit:
+            act()
+
+    @cached_property
+    def sealers(self) -> Sealers:
+        """The sealers of domains."""
+        return Sealers(self.connection, self._keys)
+
+    @cached_property
     def domains(self) -> Domains:
-        """Domains and watchlists."""
-        return Domains(self.connection, self.keys)
+        """Domains."""
+        return Domains(self.connection, self.sealers, self._quotas)
 
-    @property
-    def tokens(self) -> IdempotencyTokens:
-        """Idempotency tokens."""
-        return IdempotencyTokens(self.connection, self.keys)
+    @cached_property
+    def watchlists(self) -> Watchlists:
+        """Watchlists."""
+        return Watchlists(self.connection, self.sealers, self._quotas)
 
-    @property
+    @cached_property
     def speakers(self) -> Speakers:
         """Speakers."""
-        return Speakers(self.connection, self.keys)
+        return Speakers(self.connection, self.sealers, self._quotas)
 
-    @property
+    @cached_property
     def fraudsters(self) -> Fraudsters:
         """Fraudsters."""
-        return Fraudsters(self.connection)
+        return Fraudsters(self.connection, self.sealers, self._quotas)
 
-    @property
+    @cached_property
     def voiceprints(self) -> Voiceprints:
         """Voiceprints of speakers and fraudsters."""
-        return Voiceprints(self.connection, self.keys)
+        return Voiceprints(self.connection, self.sealers)
 
-    @property
+    @cached_property
     def sessions(self) -> Sessions:
         """Sessions."""
-        return Sessions(self.connection, self.keys)
+        return Sessions(self.connection, self.sealers, self._quotas)
 
-    @property
+    @cached_property
     def evidence(self) -> EvidenceRows:
         """Evidence of sessions."""
-        return EvidenceRows(self.connection, self.keys)
+        return EvidenceRows(self.connection, self.sealers)
 
-    @property
+    @cached_property
     def results(self) -> Results:
         """Decisions given out."""
         return Results(self.connection)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Batch jobs."""
+        return Jobs(self.connection, self.sealers, self._quotas)
+
+    @cached_property
+    def reencryption(self) -> Reencryption:
+        """Sealing a domain's rows anew."""
+        return Reencryption(self.connection, self.sealers)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How much there is."""
+        return Counts(self.connection)
+
+    @cached_property
+    def tokens(self) -> IdempotencyTokens:
+        """Idempotency tokens."""
+        return IdempotencyTokens(self.connection, self._keys)
+
+    @cached_property
+    def access_keys(self) -> AccessKeyRows:
+        """Access keys."""
+        return AccessKeyRows(self.connection, self._keys)
+
+    @cached_property
+    def outbox(self) -> OutboxRows:
+        """Events that wait for delivery."""
+        return OutboxRows(self.connection)
+
+    @cached_property
+    def audit(self) -> AuditRows:
+        """The audit log."""
+        return AuditRows(self.connection, self._keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A piece of work that waits for the writer."""
+
+    work: Callable[[Transaction], Any]
+    done: Future[Any]
 
 
 class Store:
     """Runs transactions. A transaction is a function: all of it happens, or nothing.
 
-    SQLite has one writer; a single thread in front of it turns its lock into a queue. Readers see
-    the last committed state and never wait for the writer (WAL).
+    SQLite has one writer; a single thread in front of it turns its lock into a queue. What waits in
+    that queue is committed together, each piece of work behind a savepoint of its own: commits cost
+    an fsync, and under load many share one. Readers see the last committed state and never wait for
+    the writer (WAL).
     """
 
-    def __init__(self, engine: Engine, keys: Keys) -> None:
+    def __init__(self, engine: Engine, keys: Keys, quotas: Quotas = NO_QUOTAS) -> None:
         self._engine = engine
         self._keys = keys
+        self._quotas = quotas
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._waiting: deque[_Waiting] = deque()
+        self._writing = threading.Lock()
+
+    @property
+    def waiting_writes(self) -> int:
+        """Pieces of work that wait for the writer."""
+        return len(self._waiting)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Run a transaction that may write; committed when this returns."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self.write_now, work)
+        """Run a transaction that may write; committed when this returns.
+
+        Raises:
+            Conflict: another process changed the same rows at the same time.
+        """
+        waiting = _Waiting(work, Future())
+        self._waiting.append(waiting)
+        self._writer.submit(self._write_waiting)
+        return await asyncio.wrap_future(waiting.done)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run a transaction that only reads."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     def write_now(self, work: Callable[[Transaction], T]) -> T:
-        """The same as `write`, in the calling thread: for start-up, before there are others."""
-        with self._engine.begin() as connection:
-            return work(Transaction(connection, self._keys))
+        """The same as `write`, in the calling thread: for commands, and before others run."""
+        with self._writing, self._engine.begin() as connection:
+            transaction = Transaction(connection, self._keys, self._quotas)
+            result = work(transaction)
+        transaction.committed()
+        return result
+
+    def read_now(self, work: Callable[[Transaction], T]) -> T:
+        """The same as `read`, in the calling thread: for commands."""
+        return self._read(work)
+
+    def _write_waiting(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
+        batch = [one for one in batch if one.done.set_running_or_notify_cancel()]
+        if not batch:
+            return  # an earlier turn has taken them along
+        try:
+            with self._writing, self._engine.begin() as connection:
+                alone = len(batch) == 1
+                outcomes = [self._attempt(one, connection, alone=alone) for one in batch]
+        except BaseException as error:  # noqa: BLE001 - whoever waits must learn of it
+            refusal = _as_conflict(error)
+            outcomes = [_failing(one.done, refusal) for one in batch]
+        for announce in outcomes:
+            announce()
+
+    def _attempt(self, one: _Waiting, connection: Connection, *, alone: bool) -> Callable[[], None]:
+        """Run one piece of work; gives what tells the outcome, for after the commit."""
+        transaction = Transaction(connection, self._keys, self._quotas)
+        try:
+            with contextlib.nullcontext() if alone else connection.begin_nested():
+                result = one.work(transaction)
+        except Exception as error:
+            if alone:
+                raise  # with it the transaction is undone
+            return _failing(one.done, _as_conflict(error))
+
+        def announce() -> None:
+            transaction.committed()
+            one.done.set_result(result)
+
+        return announce
 
     def _read(self, work: Callable[[Transaction], T]) -> T:
         with self._engine.connect() as connection:
             reading = connection.execution_options(vivavoce_reading=True)
-            return work(Transaction(reading, self._keys))
+            return work(Transaction(reading, self._keys, self._quotas))
 
     async def scrub(self) -> None:
         """Overwrite what was deleted where it still stands: in SQLite's write-ahead log."""
@@ -113,27 +245,6 @@ class Store:
         finally:
             connection.close()
 
-    def access_keys(self) -> dict[str, str]:
-        """All access keys: secret by access key id."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(tables.access_keys)).all()
-        return {
-            row.access_key_id: self._keys.root.unseal(
-                row.sealed_secret, place=_secret_place(row.access_key_id)
-            ).decode()
-            for row in rows
-        }
-
-    def add_access_key(self, access_key_id: str, secret: str, *, now_ms: int) -> None:
-        """Add an access key; its secret is sealed under the root key."""
-        sealed = self._keys.root.seal(secret.encode(), place=_secret_place(access_key_id))
-        with self._engine.begin() as connection:
-            connection.execute(
-                insert(tables.access_keys).values(
-                    access_key_id=access_key_id, sealed_secret=sealed, created_ms=now_ms
-                )
-            )
-
     def close(self) -> None:
         """Finish what runs and close the database."""
         self._writer.shutdown()
@@ -141,14 +252,24 @@ class Store:
         self._engine.dispose()
 
 
-def open_store(url: str, keys: Keys) -> Store:
+def _failing(done: Future[Any], error: BaseException) -> Callable[[], None]:
+    return lambda: done.set_exception(error)
+
+
+def _as_conflict(error: BaseException) -> BaseException:
+    if not is_serialization_failure(error):
+        return error
+    return Conflict(
+        "CONCURRENT_CHANGES",
+        "The request could not be processed as the resource was modified by another request "
+        "during execution.",
+    )
+
+
+def open_store(url: str, keys: Keys, quotas: Quotas = NO_QUOTAS) -> Store:
     """Open a database, bring it to this version's shape, and serve it.
 
     Raises:
         StoreError: it cannot be opened, or a later version wrote it.
     """
-    return Store(open_database(url), keys)
-
-
-def _secret_place(access_key_id: str) -> str:
-    return f"access-key/{access_key_id}/secret"
+    return Store(open_database(url, keys), keys, quotas)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -46,16 +47,24 @@ def _domain_id() -> Column[str]:
         String(22),
         ForeignKey("domains.domain_id", ondelete="CASCADE"),
         nullable=False,
-        index=True,
     )
+
+
+def _pages_of(table: str) -> Index:
+    """Finds a domain's rows; makes the last page of them cost what the first one does."""
+    return Index(f"ix_{table}_domain_id_sequence", "domain_id", "sequence")
 
 
 access_keys = Table(
     "access_keys",
     metadata,
     Column("access_key_id", String(128), primary_key=True),
+    Column("name", String(64), nullable=False),
     Column("sealed_secret", LargeBinary, nullable=False),
+    Column("sealed_session_token", LargeBinary),  # of temporary keys only
+    Column("policy", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
 )
 
 domains = Table(
@@ -64,15 +73,38 @@ domains = Table(
     _sequence(),
     Column("domain_id", String(22), nullable=False, unique=True),
     Column("arn", String(1011), nullable=False),
-    Column("sealed_key", LargeBinary, nullable=False),
+    Column("region", String(64), nullable=False, index=True),
+    # Under the domain's key; the index key makes customer ids findable and outlives a change of it.
+    Column("sealed_index_key", LargeBinary, nullable=False),
     Column("sealed_name", LargeBinary, nullable=False),
     Column("sealed_description", LargeBinary),
+    Column("sealed_tags", LargeBinary, nullable=False),  # under the root key: who may do what
     Column("kms_key_id", String(2048), nullable=False),
+    Column("old_kms_key_id", String(2048)),
+    Column("encryption_status", String(16)),
+    Column("encryption_message", Text),
     Column("status", String(16), nullable=False),
     Column("default_watchlist_id", String(22), nullable=False),
+    Column("version", Integer, nullable=False),  # counts changes, for optimistic locking
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
+    Column("deleted_ms", BigInteger),
     sqlite_autoincrement=True,
+)
+
+# A domain has one data key, and two while it is re-encrypted. Each is wrapped by a customer's key.
+domain_keys = Table(
+    "domain_keys",
+    metadata,
+    Column(
+        "domain_id",
+        String(22),
+        ForeignKey("domains.domain_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kms_key_id", String(2048), nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
 )
 
 idempotency_tokens = Table(
@@ -92,8 +124,11 @@ watchlists = Table(
     Column("watchlist_id", String(22), nullable=False, unique=True),
     _domain_id(),
     Column("is_default", Boolean, nullable=False),
+    Column("sealed_name", LargeBinary, nullable=False),
+    Column("sealed_description", LargeBinary),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
+    _pages_of("watchlists"),
     sqlite_autoincrement=True,
 )
 
@@ -103,6 +138,7 @@ speakers = Table(
     _sequence(),
     Column("speaker_id", String(25), nullable=False, unique=True),
     _domain_id(),
+    Column("sealed_key", LargeBinary, nullable=False),  # opens this speaker; gone, nothing does
     Column("customer_id_index", LargeBinary(32), nullable=False),
     Column("sealed_customer_id", LargeBinary, nullable=False),
     Column("status", String(16), nullable=False),
@@ -110,6 +146,8 @@ speakers = Table(
     Column("updated_ms", BigInteger, nullable=False),
     Column("last_accessed_ms", BigInteger),
     UniqueConstraint("domain_id", "customer_id_index"),
+    _pages_of("speakers"),
+    Index("ix_speakers_last_accessed_ms", "last_accessed_ms"),
     sqlite_autoincrement=True,
 )
 
@@ -119,7 +157,9 @@ fraudsters = Table(
     _sequence(),
     Column("fraudster_id", String(25), nullable=False, unique=True),
     _domain_id(),
+    Column("sealed_key", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    _pages_of("fraudsters"),
     sqlite_autoincrement=True,
 )
 
@@ -150,6 +190,7 @@ voiceprints = Table(
     Column("sealed_vector", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("sealed_speech", LargeBinary, nullable=False),
+    Index("ix_voiceprints_domain_id", "domain_id"),
 )
 
 sessions = Table(
@@ -184,6 +225,7 @@ sessions = Table(
     Column("updated_ms", BigInteger, nullable=False),
     Column("sealed_speech", LargeBinary),
     UniqueConstraint("domain_id", "name"),
+    _pages_of("sessions"),
     sqlite_autoincrement=True,
 )
 
@@ -220,4 +262,67 @@ results = Table(
     Column("basis", LargeBinary(32), nullable=False),
     Column("body", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _sequence(),
+    Column("job_id", String(22), nullable=False, unique=True),
+    _domain_id(),
+    Column("kind", String(24), nullable=False),  # speaker-enrollment or fraudster-registration
+    Column("sealed_name", LargeBinary),
+    Column("status", String(24), nullable=False),
+    Column("role_arn", String(2048), nullable=False),
+    Column("input_uri", Text, nullable=False),
+    Column("output_uri", Text, nullable=False),
+    Column("output_kms_key_id", String(2048)),
+    Column("options", Text, nullable=False),  # JSON: the enrolment or registration configuration
+    Column("percent_complete", Integer, nullable=False),
+    Column("failure_code", Integer),
+    Column("failure_message", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    _pages_of("jobs"),
+    sqlite_autoincrement=True,
+)
+
+# Events that wait for delivery; written with the change that they tell of. A row a sink: what one
+# sink does not take does not keep another one waiting.
+outbox = Table(
+    "outbox",
+    metadata,
+    _sequence(),
+    Column("sink", String(32), nullable=False),
+    Column("resource", String(64), nullable=False),  # events of one resource keep their order
+    Column("event_id", String(36), nullable=False),
+    Column("body", Text, nullable=False),  # the whole envelope as JSON
+    Column("created_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_ms", BigInteger, nullable=False),
+    Column("last_error", Text),
+    Column("is_dead", Boolean, nullable=False),  # given up; stays until an operator decides
+    Index("ix_outbox_sink_is_dead_sequence", "sink", "is_dead", "sequence"),
+    Index("ix_outbox_sink_resource", "sink", "resource"),
+    sqlite_autoincrement=True,
+)
+
+# Rows are only ever added (a trigger refuses the rest), each sealed to the one before it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", _SEQUENCE, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),  # JSON, sensitive members hidden
+    Column("mac", LargeBinary(32), nullable=False),
+)
+
+# One row: where the audit log ends, sealed. Without it a shortened log would look whole.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("sequence", BigInteger, nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),  # of the last record
+    Column("seal", LargeBinary(32), nullable=False),  # over both
 )

@@ -8,6 +8,7 @@ Source: NIST SP 800-38D. With random 96-bit nonces a key must seal fewer than 2^
 """
 
 import secrets
+from functools import cached_property
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, hmac
@@ -27,9 +28,8 @@ class SealingKey:
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise SealBroken(f"a key has {len(key)} bytes, {KEY_BYTES} are needed")
+        self._key = key
         self._cipher = AESGCM(key)
-        self._index_key = _derive(key, b"vivavoce blind index v1")
-        self._signing_key = _derive(key, b"vivavoce signature v1")
 
     def seal(self, value: bytes, *, place: str) -> bytes:
         """Encrypt a value so that it opens only at this place."""
@@ -59,6 +59,15 @@ class SealingKey:
     def sign(self, message: bytes) -> bytes:
         """A signature of 32 bytes (HMAC-SHA256) over a message."""
         return _mac(self._signing_key, message)
+
+    # Most keys only seal; deriving these costs more than a seal does.
+    @cached_property
+    def _index_key(self) -> bytes:
+        return _derive(self._key, b"vivavoce blind index v1")
+
+    @cached_property
+    def _signing_key(self) -> bytes:
+        return _derive(self._key, b"vivavoce signature v1")
 
 
 def new_key() -> bytes:

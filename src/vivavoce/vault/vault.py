@@ -1,33 +1,83 @@
-"""The vault: opens domain keys under the root key."""
+"""The vault: the root key, and domain keys opened under customers' keys."""
 
-from functools import lru_cache
+import threading
+import time
+from collections import OrderedDict
 
+from vivavoce.vault.customer_keys import CustomerKeys
 from vivavoce.vault.seal import SealingKey, new_key
+
+_MAX_OPENED = 4096
 
 
 class Vault:
-    """Holds the root key; hands out the keys under it."""
+    """Holds the root key; hands out the keys under it, and those under customers' keys."""
 
-    def __init__(self, root_key: bytes) -> None:
+    def __init__(
+        self, root_key: bytes, customer_keys: CustomerKeys, *, cache_s: float = 300.0
+    ) -> None:
+        """Put together.
+
+        Args:
+            root_key: 32 bytes.
+            customer_keys: where customers' keys are.
+            cache_s: how long an opened domain key is used before the customer's key is asked for
+                again, in seconds: so long a key that was revoked at AWS KMS may still serve.
+        """
         self.root = SealingKey(root_key)
-        # A domain's key is needed at every request; opening it costs a decryption and two HKDFs.
-        self._opened = lru_cache(maxsize=1024)(self._open)
+        self._customer_keys = customer_keys
+        self._cache_s = cache_s
+        self._opened: OrderedDict[tuple[str, bytes], tuple[float, SealingKey]] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def new_domain_key(self, domain_id: str) -> bytes:
-        """A new random data key, sealed under the root key for this domain."""
-        return self.root.seal(new_key(), place=_place(domain_id))
+    def resolve_customer_key(self, key_id: str, *, region: str, account_id: str) -> str:
+        """The ARN of a customer's key.
 
-    def domain_key(self, domain_id: str, sealed_key: bytes) -> SealingKey:
+        Raises:
+            KeyDenied: it is unknown or disabled.
+            KeyServiceDown: the key service does not answer.
+        """
+        return self._customer_keys.resolve(key_id, region=region, account_id=account_id)
+
+    def new_domain_key(self, kms_key_id: str, *, domain_arn: str) -> bytes:
+        """A new data key for a domain, wrapped by a customer's key.
+
+        Raises:
+            KeyDenied: the customer's key cannot be used.
+            KeyServiceDown: the key service does not answer.
+        """
+        data_key = self._customer_keys.new_data_key(kms_key_id, domain_arn=domain_arn)
+        self._remember((kms_key_id, data_key.wrapped), SealingKey(data_key.plain))
+        return data_key.wrapped
+
+    def domain_key(self, kms_key_id: str, wrapped: bytes, *, domain_arn: str) -> SealingKey:
         """Open a domain's key.
 
         Raises:
-            SealBroken: it was sealed under another root key or for another domain.
+            KeyDenied: the customer's key cannot be used (any more).
+            KeyServiceDown: the key service does not answer.
         """
-        return self._opened(domain_id, sealed_key)
+        name = (kms_key_id, wrapped)
+        with self._lock:
+            opened_at, key = self._opened.get(name, (0.0, None))
+        is_fresh = key is not None and time.monotonic() - opened_at < self._cache_s
+        if key is not None and is_fresh and self._customer_keys.is_usable(kms_key_id):
+            return key
+        plain = self._customer_keys.open_data_key(kms_key_id, wrapped, domain_arn=domain_arn)
+        return self._remember(name, SealingKey(plain))
 
-    def _open(self, domain_id: str, sealed_key: bytes) -> SealingKey:
-        return SealingKey(self.root.unseal(sealed_key, place=_place(domain_id)))
+    def new_key(self) -> bytes:
+        """A new random key of 32 bytes, for one speaker or fraudster."""
+        return new_key()
 
+    def key(self, plain: bytes) -> SealingKey:
+        """A key of 32 bytes, ready to seal with."""
+        return SealingKey(plain)
 
-def _place(domain_id: str) -> str:
-    return f"domain/{domain_id}/key"
+    def _remember(self, name: tuple[str, bytes], key: SealingKey) -> SealingKey:
+        with self._lock:
+            self._opened[name] = (time.monotonic(), key)
+            self._opened.move_to_end(name)
+            while len(self._opened) > _MAX_OPENED:
+                self._opened.popitem(last=False)
+        return key

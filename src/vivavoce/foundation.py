@@ -1,0 +1,196 @@
+"""What everything stands on: the data folder with its keys and its database."""
+
+import contextlib
+import fcntl
+import ipaddress
+import os
+import secrets
+import string
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from vivavoce.clock import SystemClock
+from vivavoce.errors import KeyUnavailable, SettingsInvalid, StoreError
+from vivavoce.models.engines import Models, load_models
+from vivavoce.models.registry import models_folder
+from vivavoce.settings import Settings
+from vivavoce.store.access_keys import AccessKeyRecord
+from vivavoce.store.quotas import AWS_QUOTAS, NO_QUOTAS, Quotas
+from vivavoce.store.store import Store, open_store
+from vivavoce.vault.customer_keys import CustomerKeys
+from vivavoce.vault.keyfile import load_or_create_root_key, write_private
+from vivavoce.vault.keyring import KEYRING_FILE, LocalKeyring
+from vivavoce.vault.seal import SealingKey
+from vivavoce.vault.vault import Vault
+
+_ALLOW_ALL = (
+    '{"Version": "2012-10-17", '
+    '"Statement": {"Effect": "Allow", "Action": "voiceid:*", "Resource": "*"}}'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """What must be in order before a server can start: settings, models, keys, database."""
+
+    settings: Settings
+    models: Models
+    vault: Vault
+    store: Store
+    lock: IO[bytes]  # held as long as this process lives
+
+
+def lay_foundation(settings: Settings) -> Foundation:
+    """Open or create the data folder, load and check the models.
+
+    Raises:
+        VivavoceError: whatever keeps the server from starting, with what to do.
+    """
+    if settings.auth == "none" and not _is_loopback(settings.host):
+        raise SettingsInvalid(
+            "setting auth: 'none' is for a sandbox and listens on a loopback address only; "
+            f"{settings.host} is not one"
+        )
+    models = load_models(
+        models_folder(settings.models_dir),
+        speaker=settings.speaker_model,
+        spoof=settings.spoof_model,
+    )
+    os.umask(0o077)  # what the database and its log hold is for this user alone
+    folder = _data_folder(settings.data_dir)
+    lock = _lock(folder)
+    root_key = load_or_create_root_key(
+        folder / "root.key", may_create=not _database(folder).exists()
+    )
+    vault = Vault(root_key, _customer_keys(settings, root_key), cache_s=settings.key_cache_s)
+    store = _open(folder, vault, _quotas(settings))
+    try:
+        _require_keyring(settings, store)
+        nobody_yet = not (settings.data_dir / "credentials").exists()
+        if nobody_yet and not store.read_now(lambda tx: tx.access_keys.all()):
+            _add_first_access_key(store, folder)
+    except BaseException:
+        store.close()
+        raise
+    return Foundation(settings=settings, models=models, vault=vault, store=store, lock=lock)
+
+
+@contextlib.contextmanager
+def open_data(folder: Path) -> Generator[Store]:
+    """Open an existing data folder for a command; a server may be using it at the same time.
+
+    Raises:
+        StoreError: there is no database yet, or it cannot be opened.
+        KeyUnavailable: the root key is missing or damaged.
+    """
+    if not _database(folder).exists():
+        raise StoreError(
+            f"{folder} holds no vivavoce database; name the folder with --data-dir "
+            "(`vivavoce serve` makes one at its first start)"
+        )
+    os.umask(0o077)
+    root_key = load_or_create_root_key(folder / "root.key", may_create=False)
+    store = _open(
+        folder, Vault(root_key, LocalKeyring(folder / KEYRING_FILE, SealingKey(root_key)))
+    )
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _database(folder: Path) -> Path:
+    return folder / "vivavoce.db"
+
+
+def _open(folder: Path, vault: Vault, quotas: Quotas = NO_QUOTAS) -> Store:
+    return open_store(f"sqlite:///{_database(folder).absolute()}", vault, quotas)
+
+
+def _customer_keys(settings: Settings, root_key: bytes) -> CustomerKeys:
+    if settings.kms == "local":
+        return LocalKeyring(settings.data_dir / KEYRING_FILE, SealingKey(root_key))
+    # boto3 takes a tenth of a second to load, which most servers need not spend.
+    from vivavoce.vault.awskms import AwsKms  # noqa: PLC0415
+
+    return AwsKms(region=None, endpoint_url=settings.kms_endpoint_url, cache_s=settings.key_cache_s)
+
+
+def _require_keyring(settings: Settings, store: Store) -> None:
+    """A keyring that was lost must be an error: a new one could never open what the old one did."""
+    keyring = settings.data_dir / KEYRING_FILE
+    is_missing = settings.kms == "local" and not keyring.exists()
+    if is_missing and store.read_now(lambda tx: tx.domains.exist()):
+        raise KeyUnavailable(
+            f"{keyring} is missing, but there are domains that were sealed with its keys; "
+            "restore it from your backup"
+        )
+
+
+def _quotas(settings: Settings) -> Quotas:
+    preset = AWS_QUOTAS if settings.quotas == "aws" else NO_QUOTAS
+    chosen = {
+        "domains": settings.quota_domains,
+        "watchlists": settings.quota_watchlists,
+        "fraudsters": settings.quota_fraudsters,
+        "speakers": settings.quota_speakers,
+        "sessions": settings.quota_sessions,
+        "enrollment_jobs": settings.quota_enrollment_jobs,
+        "registration_jobs": settings.quota_registration_jobs,
+    }
+    return replace(preset, **{name: most for name, most in chosen.items() if most is not None})
+
+
+def _data_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"the data folder {folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Take the data folder for this process: two servers would end each other's calls."""
+    try:
+        file = (folder / "lock").open("wb")
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StoreError(f"another vivavoce serves {folder}; stop it, or use another one") from None
+    return file
+
+
+def _add_first_access_key(store: Store, folder: Path) -> None:
+    """Make the first access key and the shared-credentials file that clients read it from."""
+    alphabet = string.ascii_uppercase + string.digits
+    access_key_id = "VV" + "".join(secrets.choice(alphabet) for _ in range(18))
+    secret = secrets.token_urlsafe(30)
+    # The file comes first: a key in the database whose secret nobody was told would be lost.
+    write_private(
+        folder / "credentials",
+        f"[default]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret}\n",
+    )
+    record = AccessKeyRecord(
+        access_key_id=access_key_id,
+        name="default",
+        secret=secret,
+        session_token=None,
+        policy=_ALLOW_ALL,
+        created_ms=SystemClock().now_ms(),
+        expires_ms=None,
+    )
+    store.write_now(lambda tx: tx.access_keys.add(record))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

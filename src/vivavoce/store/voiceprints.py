@@ -1,0 +1,109 @@
+"""Rows of voiceprints, of speakers and of fraudsters."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, union_all
+
+from vivavoce.audio.arrays import Samples
+from vivavoce.errors import NotFound
+from vivavoce.store import places, tables
+from vivavoce.store.records import Voiceprint
+from vivavoce.store.sealing import OwnerSealer, Sealers
+
+# Half a megabyte a voice that no comparison needs.
+_WITHOUT_SPEECH = [c for c in tables.voiceprints.c if c.name != "sealed_speech"]
+
+_OF_SPEAKER = (
+    select(*_WITHOUT_SPEECH, tables.speakers.c.sealed_key)
+    .join(tables.speakers, tables.speakers.c.speaker_id == tables.voiceprints.c.owner_id)
+    .where(
+        tables.voiceprints.c.domain_id == bindparam("domain_id"),
+        tables.voiceprints.c.owner_id == bindparam("owner_id"),
+    )
+)
+
+_KEY_OF_OWNER = union_all(
+    select(tables.speakers.c.sealed_key).where(
+        tables.speakers.c.speaker_id == bindparam("owner_id")
+    ),
+    select(tables.fraudsters.c.sealed_key).where(
+        tables.fraudsters.c.fraudster_id == bindparam("owner_id")
+    ),
+)
+
+
+class Voiceprints:
+    """The voiceprints of speakers and fraudsters, within one transaction."""
+
+    def __init__(self, connection: Connection, sealers: Sealers) -> None:
+        self._connection = connection
+        self._sealers = sealers
+
+    def put(self, voiceprint: Voiceprint, *, speech: Samples) -> None:
+        """Store a voiceprint in place of an earlier one of the same owner.
+
+        Args:
+            voiceprint: the voice.
+            speech: the net speech it was made from, shape (n,) at the call rate; kept so that a
+                later model can make the voiceprint anew.
+
+        Raises:
+            NotFound: there is no such domain or owner.
+        """
+        owner = voiceprint.owner_id
+        own = self._sealer_of_owner(voiceprint.domain_id, owner)
+        self.remove(owner)
+        self._connection.execute(
+            insert(tables.voiceprints).values(
+                owner_id=owner,
+                domain_id=voiceprint.domain_id,
+                model=voiceprint.model,
+                sealed_vector=own.seal_vector(voiceprint.vector, places.voiceprint_vector(owner)),
+                sealed_speech=own.seal_speech(speech, places.voiceprint_speech(owner)),
+                created_ms=voiceprint.created_ms,
+            )
+        )
+
+    def find(self, domain_id: str, speaker_id: str) -> Voiceprint | None:
+        """A speaker's voiceprint, or None."""
+        row = self._connection.execute(
+            _OF_SPEAKER, {"domain_id": domain_id, "owner_id": speaker_id}
+        ).one_or_none()
+        return None if row is None else self._open(row)
+
+    def of_watchlist(self, domain_id: str, watchlist_id: str) -> list[Voiceprint]:
+        """The voiceprints of a watchlist's fraudsters, in the order they were registered."""
+        members, fraudsters = tables.watchlist_members, tables.fraudsters
+        query = (
+            select(*_WITHOUT_SPEECH, fraudsters.c.sealed_key)
+            .join(members, members.c.fraudster_id == tables.voiceprints.c.owner_id)
+            .join(fraudsters, fraudsters.c.fraudster_id == members.c.fraudster_id)
+            .where(members.c.watchlist_id == watchlist_id, fraudsters.c.domain_id == domain_id)
+            .order_by(fraudsters.c.sequence)
+        )
+        return [self._open(row) for row in self._connection.execute(query)]
+
+    def remove(self, owner_id: str) -> None:
+        """Delete an owner's voiceprint, if there is one."""
+        self._connection.execute(
+            delete(tables.voiceprints).where(tables.voiceprints.c.owner_id == owner_id)
+        )
+
+    def _sealer_of_owner(self, domain_id: str, owner_id: str) -> OwnerSealer:
+        sealer = self._sealers.of(domain_id)
+        sealed_key = self._connection.execute(
+            _KEY_OF_OWNER, {"owner_id": owner_id}
+        ).scalar_one_or_none()
+        if sealed_key is None:
+            raise NotFound("SPEAKER")
+        return sealer.owner(owner_id, sealed_key)
+
+    def _open(self, row: Row[Any]) -> Voiceprint:
+        own = self._sealers.of(row.domain_id).owner(row.owner_id, row.sealed_key)
+        return Voiceprint(
+            owner_id=row.owner_id,
+            domain_id=row.domain_id,
+            model=row.model,
+            vector=own.open_vector(row.sealed_vector, places.voiceprint_vector(row.owner_id)),
+            created_ms=row.created_ms,
+        )

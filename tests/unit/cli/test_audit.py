@@ -1,0 +1,184 @@
+import contextlib
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine
+from typer.testing import CliRunner
+
+from vivavoce.cli import audit
+from vivavoce.errors import AuditBroken, StoreError
+from vivavoce.store import tables
+from vivavoce.store.audit import AuditRows
+from vivavoce.vault.seal import SealingKey
+
+KEYS: Any = SimpleNamespace(root=SealingKey(bytes(32)))
+NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
+CALL = {
+    "eventName": "CreateDomain",
+    "userIdentity": {"type": "IAMUser", "userName": "batch"},
+    "sourceIPAddress": "192.0.2.7",
+}
+DECISION = {
+    "eventName": "AuthenticationDecision",
+    "decision": "ACCEPT",
+    "score": 94,
+    "sessionId": "id#CJA4lSzpzo5HFfP5L2h5lS",
+}
+
+
+class Store:
+    """An audit log in SQLite."""
+
+    def __init__(self, path):
+        self.engine = create_engine(f"sqlite:///{path}")
+        tables.metadata.create_all(self.engine, tables=[tables.audit, tables.audit_head])
+        with self.engine.begin() as connection:
+            AuditRows(connection, KEYS).begin()
+
+    def add(self, *records):
+        with self.engine.begin() as connection:
+            rows = AuditRows(connection, KEYS)
+            for record in records:
+                rows.add(record, NOON_MS + rows.head().sequence * 60_000)
+
+    def attack(self, statement):
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TRIGGER audit_update")
+            connection.exec_driver_sql("DROP TRIGGER audit_delete")
+            connection.exec_driver_sql(statement)
+
+    def read_now(self, work):
+        with self.engine.connect() as connection:
+            return work(SimpleNamespace(audit=AuditRows(connection, KEYS)))
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "audit.db")
+    yield store
+    store.engine.dispose()
+
+
+@pytest.fixture
+def run(tmp_path, store, monkeypatch):
+    """Runs `vivavoce audit ...` on the store in the folder `data`."""
+
+    @contextlib.contextmanager
+    def open_data(folder):
+        if folder != tmp_path / "data":
+            raise StoreError(f"there is no database in {folder}")
+        yield store
+
+    monkeypatch.setattr(audit, "open_data", open_data)
+    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(tmp_path / "data"))
+    return lambda *arguments: CliRunner().invoke(audit.app, arguments)
+
+
+def test_a_whole_log_verifies_and_shows_the_head_to_note_down(run, store):
+    store.add(CALL, DECISION)
+    result = run("verify")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [
+        "2 records, unbroken",
+        "from 2026-01-01T12:00:00.000Z to 2026-01-01T12:01:00.000Z",
+    ]
+    head = lines[2].removeprefix("head ")
+    assert head.startswith("2:")
+    store.add(CALL)
+    assert run("verify", "--expect", head).stdout.startswith("3 records, unbroken\n")
+
+
+def test_an_empty_log_verifies(run):
+    lines = run("verify").stdout.splitlines()
+    assert lines == ["0 records, unbroken", f"head 0:{64 * '0'}"]
+
+
+def test_a_changed_log_fails_naming_the_record(run, store):
+    store.add(CALL, CALL, CALL)
+    store.attack("UPDATE audit SET record = '{}' WHERE sequence = 2")
+    result = run("verify")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, AuditBroken)
+    assert str(result.exception).startswith("audit record 2: it is not what was written")
+    assert "\n" not in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_a_log_without_what_was_noted_fails(run, store):
+    store.add(CALL)
+    result = run("verify", "--expect", f"9:{64 * 'a'}")
+    assert isinstance(result.exception, AuditBroken)
+    assert "reached 9" in str(result.exception)
+
+
+@pytest.mark.parametrize("text", ["", "9", "9:abc", "head"])
+def test_a_head_that_is_none_is_wrong_usage(run, text):
+    result = run("verify", "--expect", text)
+    assert result.exit_code == 2
+    assert "64" in result.stderr
+
+
+def test_records_are_listed_oldest_first(run, store):
+    store.add(CALL, {**CALL, "errorCode": "ConflictException"}, DECISION)
+    lines = [" ".join(line.split()) for line in run("list").stdout.splitlines()]
+    assert lines == [
+        "1 2026-01-01T12:00:00.000Z CreateDomain ok batch 192.0.2.7",
+        "2 2026-01-01T12:01:00.000Z CreateDomain ConflictException batch 192.0.2.7",
+        "3 2026-01-01T12:02:00.000Z AuthenticationDecision ACCEPT 94 id#CJA4lSzpzo5HFfP5L2h5lS",
+    ]
+
+
+def numbers(result):
+    return [json.loads(line)["sequence"] for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--limit", "2"), [4, 5]),
+        (("--limit", "1000000"), [1, 2, 3, 4, 5]),
+        (("--since", "2026-01-01T12:02:00Z"), [3, 4, 5]),
+        (("--since", "2026-01-01T12:02"), [3, 4, 5]),
+        (("--since", "2026-01-01T14:02+02:00"), [3, 4, 5]),
+        (("--since", "2026-01-01", "--limit", "1"), [5]),
+        (("--since", "2027-01-01"), []),
+    ],
+)
+def test_the_newest_are_listed_and_none_before_a_time(run, store, options, expected):
+    store.add(*[CALL] * 5)
+    assert numbers(run("list", "--json", *options)) == expected
+
+
+def test_a_long_log_is_listed_whole(run, store):
+    store.add(*[CALL] * 1203)
+    assert numbers(run("list", "--json", "--limit", "5000")) == list(range(1, 1204))
+
+
+def test_json_gives_the_record_as_it_was_written(run, store):
+    store.add(DECISION)
+    assert json.loads(run("list", "--json").stdout) == {
+        "sequence": 1,
+        "at": "2026-01-01T12:00:00.000Z",
+        "record": DECISION,
+    }
+
+
+@pytest.mark.parametrize(("option", "value"), [("--since", "yesterday"), ("--limit", "0")])
+def test_a_wrong_option_is_wrong_usage(run, option, value):
+    assert run("list", option, value).exit_code == 2
+
+
+def test_what_a_caller_chose_cannot_write_to_the_terminal(run, store):
+    store.add({**CALL, "sourceIPAddress": "\x1b[2J\r\n7  forged", "userIdentity": None})
+    output = run("list").stdout
+    assert output.count("\n") == 1
+    assert "\x1b" not in output
+    assert "\r" not in output
+
+
+def test_a_folder_without_a_database_is_said_so(run, tmp_path):
+    result = run("verify", "--data-dir", str(tmp_path / "other"))
+    assert isinstance(result.exception, StoreError)
