@@ -1,18 +1,22 @@
-"""Stand-ins for what surrounds the core: clock, voice activity, engines, listener.
+"""Stand-ins for what surrounds the core: clock, customers' keys, voice activity, engines, listener.
 
 A made-up voice is audio of one level: `voice(3, 30)` is half a minute of speaker 3. The detector
 hears it as speech, and the engines know it again by its level.
 """
 
 import asyncio
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.speech import FRAME_SAMPLES
+from vivavoce.errors import KeyDenied, KeyServiceDown, SealBroken
 from vivavoce.scoring.calibration import Calibration, Condition
 from vivavoce.scoring.judge import Judge
+from vivavoce.vault.customer_keys import DataKey
+from vivavoce.vault.seal import SealingKey, new_key
 
 LEVEL = 1000
 FRAME_S = FRAME_SAMPLES / CALL_RATE_HZ
@@ -39,6 +43,51 @@ class StillClock:
 
     def now_ms(self):
         return self.ms
+
+
+@dataclass
+class FakeCustomerKeys:
+    """Customers' keys without a keeper: there is every key that is named.
+
+    What one of these wraps, another one opens, in another process as well. Keys in `denied` cannot
+    be used; while `down` is set, there is no answer.
+    """
+
+    denied: set[str] = field(default_factory=set)
+    down: bool = False
+    opened: list[str] = field(default_factory=list)
+
+    def resolve(self, key_id, *, region, account_id):
+        named = key_id if key_id.startswith("arn:") else f"key/{key_id}"
+        arn = named if named == key_id else f"arn:aws:kms:{region}:{account_id}:{named}"
+        self._require(arn)
+        return arn
+
+    def new_data_key(self, key_arn, *, domain_arn):
+        plain = new_key()
+        return DataKey(plain=plain, wrapped=self._key(key_arn).seal(plain, place=domain_arn))
+
+    def open_data_key(self, key_arn, wrapped, *, domain_arn):
+        key = self._key(key_arn)
+        try:
+            plain = key.unseal(wrapped, place=domain_arn)
+        except SealBroken:
+            raise KeyDenied(key_arn, "it did not wrap this, or not for this domain") from None
+        self.opened.append(key_arn)
+        return plain
+
+    def is_usable(self, key_arn):
+        if self.down:
+            raise KeyServiceDown("no answer")
+        return key_arn not in self.denied
+
+    def _key(self, key_arn):
+        self._require(key_arn)
+        return SealingKey(hashlib.sha256(key_arn.encode()).digest())
+
+    def _require(self, key_arn):
+        if not self.is_usable(key_arn):
+            raise KeyDenied(key_arn, "it is disabled")
 
 
 class ScriptedDetector:
@@ -87,6 +136,7 @@ class FakeEngines:
     vectors: dict[int, np.ndarray] = field(default_factory=dict)
     spoofs: dict[int, float | None] = field(default_factory=dict)
     model: str = "fake@1"
+    spoof_model: str = "fake-spoof@1"
     failure: Exception | None = None
     held: asyncio.Event | None = None
     heard: list[np.ndarray] = field(default_factory=list)

@@ -36,6 +36,7 @@ VivavoceError
 │   └── AuditBroken                the audit log is not what was written; at which record
 ├── EventError
 │   └── DeliveryFailed             a sink did not take an event; whether trying again may help
+│       └── SinkBusy               the sink takes nothing at all for now; after_s
 ├── SettingsInvalid                a setting is unknown or out of its range (wrong usage)
 ├── PortTaken                      the server cannot listen where it was told to
 ├── CallFailed                     a client command could not complete its call
@@ -243,6 +244,18 @@ class DeliveryFailed(EventError):
     def __init__(self, reason: str, *, is_final: bool = False) -> None:
         super().__init__(reason)
         self.is_final = is_final
+
+
+class SinkBusy(DeliveryFailed):
+    """A sink takes nothing at all for now; that is not the event's fault.
+
+    Attributes:
+        after_s: when the sink wants to be asked again, in seconds; None if it does not say.
+    """
+
+    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
 
 
 class SettingsInvalid(VivavoceError):

@@ -115,7 +115,7 @@ def _customer_keys(settings: Settings, root_key: bytes) -> CustomerKeys:
     # boto3 takes a tenth of a second to load, which most servers need not spend.
     from vivavoce.vault.awskms import AwsKms  # noqa: PLC0415
 
-    return AwsKms(region=None, endpoint_url=settings.kms_endpoint_url, cache_s=settings.key_cache_s)
+    return AwsKms(region=None, endpoint_url=settings.kms_endpoint_url)
 
 
 def _require_keyring(settings: Settings, store: Store) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 
-from awscli.clidriver import create_clidriver
+from awscli.clidriver import create_clidriver  # pyright: ignore[reportMissingImports]
 
 
 def main():

@@ -1,10 +1,13 @@
 """The clients that AWS publishes, each unmodified, each as a stranger: in a process of its own."""
 
 import contextlib
+import functools
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -12,19 +15,8 @@ from tests.clients.installs import HERE, javascript, node_program, python_with
 
 ALL = ("boto3", "first-botocore", "aws-cli", "javascript")
 
-WATCHLIST_OPERATIONS = frozenset(
-    {
-        "AssociateFraudster",
-        "CreateWatchlist",
-        "DeleteWatchlist",
-        "DescribeWatchlist",
-        "DisassociateFraudster",
-        "ListFraudsters",
-        "ListWatchlists",
-        "UpdateWatchlist",
-    }
-)
-"""What botocore 1.21.49 does not know. Source: voice-id.md, section 1."""
+with_watchlists = pytest.mark.parametrize("aws", ["boto3", "aws-cli", "javascript"], indirect=True)
+"""botocore 1.21.49 does not know them. Source: voice-id-behaviour.md, section 1."""
 
 
 class Refused(Exception):
@@ -60,16 +52,19 @@ class _Driver:
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._questions, self._answers = self._process.stdin, self._process.stdout
 
     def ask(self, question):
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        self._questions.write(json.dumps(question) + "\n")
+        self._questions.flush()
+        return json.loads(self._answers.readline())
 
     def end(self):
-        self._process.stdin.close()
+        self._questions.close()
         code = self._process.wait(30)
-        self._process.stdout.close()
+        self._answers.close()
         assert code == 0
 
 
@@ -80,9 +75,6 @@ class Library:
         self.name = name
         self._driver = _Driver(command, environment)
         self.end = self._driver.end
-
-    def knows(self, operation):
-        return self.name != "first-botocore" or operation not in WATCHLIST_OPERATIONS
 
     def call(self, operation, **members):
         return self._ask(operation, members, page_size=None)
@@ -105,9 +97,6 @@ class CommandLine:
     def __init__(self, python, environment):
         self._driver = _Driver([python, HERE / "cli_driver.py"], environment)
         self.end = self._driver.end
-
-    def knows(self, operation):
-        return True
 
     def run(self, *words):
         """Exit code, output and complaint of `aws voice-id WORDS`."""
@@ -148,7 +137,7 @@ PAGED = frozenset(
 
 
 @contextlib.contextmanager
-def connected(name, server, **environment):
+def connected(name, server, **environment) -> Generator[Any]:
     """A client of this name that talks to a server."""
     surroundings = server.environment(AWS_REGION="us-east-1", AWS_MAX_ATTEMPTS="1", **environment)
     match name:
@@ -169,24 +158,17 @@ def connected(name, server, **environment):
         client.end()
 
 
-@pytest.fixture(scope="session", params=ALL)
-def _aws(request, _shared_server):
-    with connected(request.param, _shared_server) as client:
-        yield client
+@pytest.fixture(scope="session")
+def _connections(_shared_server):
+    """Clients by name, each started by the first test that asks for it."""
+    with contextlib.ExitStack() as started:
+        yield functools.cache(lambda name: started.enter_context(connected(name, _shared_server)))
 
 
-@pytest.fixture
-def aws(_aws, server):
+@pytest.fixture(params=ALL)
+def aws(request, _connections, server):
     """Each of the clients in turn; the server must come out of every test unharmed."""
-    return _aws
-
-
-@pytest.fixture
-def newer_aws(aws):
-    """Each of the clients that know watchlists."""
-    if not aws.knows("CreateWatchlist"):
-        pytest.skip("the first botocore does not know watchlists")
-    return aws
+    return _connections(request.param)
 
 
 @pytest.fixture
@@ -200,7 +182,6 @@ def new_aws_domain(aws, name="clients", **more):
     return made["Domain"]["DomainId"]
 
 
-@pytest.fixture(scope="session")
-def command_line(_shared_server):
-    with connected("aws-cli", _shared_server) as client:
-        yield client
+@pytest.fixture
+def command_line(_connections, server):
+    return _connections("aws-cli")

@@ -1,4 +1,7 @@
-"""What programs written for AWS do, done by each of AWS's clients (voice-id.md, section 24)."""
+"""What programs written for AWS do, done by each of AWS's clients.
+
+Source: voice-id-behaviour.md, section 24.
+"""
 
 import re
 import time
@@ -6,7 +9,7 @@ import uuid
 
 import pytest
 
-from tests.clients.conftest import Refused, connected, new_aws_domain
+from tests.clients.conftest import Refused, connected, new_aws_domain, with_watchlists
 
 ROLE = "arn:aws:iam::123456789012:role/voice-id-jobs"
 UNKNOWN = "1234567890123456789012"
@@ -52,9 +55,10 @@ def test_a_domain_is_made_with_all_that_a_program_reads(aws):
     assert aws.call("DescribeDomain", DomainId=made["DomainId"])["Domain"] == made
 
 
-def test_a_new_domain_has_its_default_watchlist(newer_aws, aws_domain_id):
-    domain = newer_aws.call("DescribeDomain", DomainId=aws_domain_id)["Domain"]
-    (watchlist,) = newer_aws.call("ListWatchlists", DomainId=aws_domain_id)["WatchlistSummaries"]
+@with_watchlists
+def test_a_new_domain_has_its_default_watchlist(aws, aws_domain_id):
+    domain = aws.call("DescribeDomain", DomainId=aws_domain_id)["Domain"]
+    (watchlist,) = aws.call("ListWatchlists", DomainId=aws_domain_id)["WatchlistSummaries"]
     assert watchlist["DefaultWatchlist"] is True
     assert watchlist["WatchlistId"] == domain["WatchlistDetails"]["DefaultWatchlistId"]
 
@@ -122,29 +126,30 @@ def test_tags_come_back_as_they_were_set(aws):
     assert tags() == {"empty": ""}
 
 
-def test_a_watchlist_lives_and_dies(newer_aws, aws_domain_id):
+@with_watchlists
+def test_a_watchlist_lives_and_dies(aws, aws_domain_id):
     within = {"DomainId": aws_domain_id}
-    made = newer_aws.call("CreateWatchlist", Name="scam", **within)["Watchlist"]
+    made = aws.call("CreateWatchlist", Name="scam", **within)["Watchlist"]
     named = {**within, "WatchlistId": made["WatchlistId"]}
     assert made["DefaultWatchlist"] is False
-    newer_aws.call("UpdateWatchlist", Description="known scammers", **named)
-    shown = newer_aws.call("DescribeWatchlist", **named)["Watchlist"]
+    aws.call("UpdateWatchlist", Description="known scammers", **named)
+    shown = aws.call("DescribeWatchlist", **named)["Watchlist"]
     assert (shown["Name"], shown["Description"]) == ("scam", "known scammers")
-    assert len(newer_aws.call("ListWatchlists", **within)["WatchlistSummaries"]) == 2
-    newer_aws.call("DeleteWatchlist", **named)
-    must_be_missing(refusal(newer_aws, "DescribeWatchlist", **named), "WATCHLIST")
+    assert len(aws.call("ListWatchlists", **within)["WatchlistSummaries"]) == 2
+    aws.call("DeleteWatchlist", **named)
+    must_be_missing(refusal(aws, "DescribeWatchlist", **named), "WATCHLIST")
 
 
-def test_the_default_watchlist_stays(newer_aws, aws_domain_id):
-    domain = newer_aws.call("DescribeDomain", DomainId=aws_domain_id)["Domain"]
+@with_watchlists
+def test_the_default_watchlist_stays(aws, aws_domain_id):
+    domain = aws.call("DescribeDomain", DomainId=aws_domain_id)["Domain"]
     default = domain["WatchlistDetails"]["DefaultWatchlistId"]
-    must_be_invalid(
-        refusal(newer_aws, "DeleteWatchlist", DomainId=aws_domain_id, WatchlistId=default)
-    )
+    must_be_invalid(refusal(aws, "DeleteWatchlist", DomainId=aws_domain_id, WatchlistId=default))
 
 
-def test_a_domain_without_fraudsters_lists_none(newer_aws, aws_domain_id):
-    told = newer_aws.call("ListFraudsters", DomainId=aws_domain_id)
+@with_watchlists
+def test_a_domain_without_fraudsters_lists_none(aws, aws_domain_id):
+    told = aws.call("ListFraudsters", DomainId=aws_domain_id)
     assert told == {"FraudsterSummaries": []}
 
 
@@ -155,15 +160,16 @@ def test_an_unknown_fraudster_is_named_as_what_is_missing(aws, aws_domain_id):
         must_be_missing(refusal(aws, operation, **named), "FRAUDSTER")
 
 
-def test_an_unknown_fraudster_joins_and_leaves_no_watchlist(newer_aws, aws_domain_id):
-    domain = newer_aws.call("DescribeDomain", DomainId=aws_domain_id)["Domain"]
+@with_watchlists
+def test_an_unknown_fraudster_joins_and_leaves_no_watchlist(aws, aws_domain_id):
+    domain = aws.call("DescribeDomain", DomainId=aws_domain_id)["Domain"]
     named = {
         "DomainId": aws_domain_id,
         "FraudsterId": f"id#{UNKNOWN}",
         "WatchlistId": domain["WatchlistDetails"]["DefaultWatchlistId"],
     }
     for operation in ("AssociateFraudster", "DisassociateFraudster"):
-        must_be_missing(refusal(newer_aws, operation, **named), "FRAUDSTER")
+        must_be_missing(refusal(aws, operation, **named), "FRAUDSTER")
 
 
 def test_an_unknown_speaker_is_named_as_what_is_missing(aws, aws_domain_id):
@@ -316,10 +322,11 @@ def test_what_no_client_checks_the_server_does(aws, aws_domain_id):
     )
 
 
-def test_two_watchlists_for_one_job_are_one_too_many(newer_aws, aws_domain_id):
+@with_watchlists
+def test_two_watchlists_for_one_job_are_one_too_many(aws, aws_domain_id):
     must_be_invalid(
         refusal(
-            newer_aws,
+            aws,
             "StartFraudsterRegistrationJob",
             DomainId=aws_domain_id,
             DataAccessRoleArn=ROLE,

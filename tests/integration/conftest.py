@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from tests.fakes import FakeCustomerKeys
 from tests.integration import rows
 from tests.integration.house import build_house
 from vivavoce.store.store import open_store
@@ -18,7 +19,7 @@ POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql+psycopg://127.0.0
 def empty_database(tmp_path_factory):
     """A migrated SQLite database without rows: to copy is quicker than to migrate."""
     path = tmp_path_factory.mktemp("database") / "empty.db"
-    store = open_store(f"sqlite:///{path}", Vault(bytes(32)))
+    store = open_store(f"sqlite:///{path}", Vault(bytes(32), FakeCustomerKeys()))
     store.close()
     return path.read_bytes()
 
@@ -64,8 +65,13 @@ def database_url(request):
 
 
 @pytest.fixture
-def vault():
-    return Vault(bytes(32))
+def customer_keys():
+    return FakeCustomerKeys()
+
+
+@pytest.fixture
+def vault(customer_keys):
+    return Vault(bytes(32), customer_keys)
 
 
 @pytest.fixture
@@ -89,7 +95,7 @@ def store(tmp_path, empty_database, vault):
 @pytest.fixture
 async def house(store, vault):
     """A house with one empty domain."""
-    await store.write(lambda tx: tx.domains.add(rows.domain()))
+    await store.write(rows.add_domain)
     house = build_house(store, vault)
     yield house
     if house.engines.held is not None:

@@ -1,25 +1,33 @@
 """A whole house without sockets and models: real store, real calls, made-up voices."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+
+from sqlalchemy import select
 
 from tests.fakes import FakeEngines, LoudDetector, StillClock, cut, straight_judge, towards, voice
 from tests.integration import rows
 from vivavoce.call.calls import Calls
 from vivavoce.call.runner import LiveCall
 from vivavoce.sessions import speakers
+from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.desk import SessionDesk, SessionOptions, StartRequest
 from vivavoce.sessions.evaluation import Evaluation
 from vivavoce.store.records import Session
-from vivavoce.store.store import Store
+from vivavoce.store import tables
+from vivavoce.store.store import Store, Transaction
 from vivavoce.vault.vault import Vault
 
 ANNA, BEN = 3, 5
 """Two voices as unlike as voices can be."""
 
 TOKEN_LIFETIME_S = 900.0
+
+SINK = "test"
+"""Whom everything is announced to."""
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -39,6 +47,7 @@ class House:
     clock: StillClock
     calls: Calls
     desk: SessionDesk
+    decisions: list[tuple[str, str, tuple[str, ...]]]
 
     async def start(self, name: str | None = "call", **members: Any) -> tuple[Session, str]:
         """Start a session; what is no member of the request is one of its options."""
@@ -109,12 +118,22 @@ class House:
         """What DeleteSpeaker does."""
         await self.store.write(lambda tx: speakers.delete(tx, rows.DOMAIN_ID, customer_id))
 
+    async def announced(self) -> list[dict[str, Any]]:
+        """Details of all that was announced, in order."""
+
+        def work(tx: Transaction) -> list[str]:
+            waiting = select(tables.outbox.c.body).order_by(tables.outbox.c.sequence)
+            return list(tx.connection.execute(waiting).scalars())
+
+        return [json.loads(body)["detail"] for body in await self.store.read(work)]
+
 
 def build_house(store: Store, vault: Vault, *, limit: int = 4) -> House:
     """Build one in a store that has the domain of `rows`."""
     engines = FakeEngines(vectors={ANNA: towards(1), BEN: towards(0)})
     clock = StillClock()
     calls = Calls(engines=engines, new_detector=LoudDetector, limit=limit, inbox_s=30, threads=1)
+    decisions: list[tuple[str, str, tuple[str, ...]]] = []
     desk = SessionDesk(
         store=store,
         calls=calls,
@@ -122,6 +141,18 @@ def build_house(store: Store, vault: Vault, *, limit: int = 4) -> House:
         judge=straight_judge(),
         signer=vault.root,
         clock=clock,
+        announcer=Announcer(store=store, sinks=(SINK,), clock=clock, news=lambda: None),
+        on_decision=lambda kind, decision, reasons: decisions.append(
+            (kind, decision, tuple(reasons))
+        ),
         token_lifetime_s=TOKEN_LIFETIME_S,
     )
-    return House(store=store, vault=vault, engines=engines, clock=clock, calls=calls, desk=desk)
+    return House(
+        store=store,
+        vault=vault,
+        engines=engines,
+        clock=clock,
+        calls=calls,
+        desk=desk,
+        decisions=decisions,
+    )

@@ -5,24 +5,56 @@ from typing import Any
 
 import numpy as np
 
-from vivavoce.store.records import Domain, Evidence, Fraudster, Result, Session, Speaker, Voiceprint
+from tests.fakes import FakeCustomerKeys
+from vivavoce.store.records import (
+    Domain,
+    Evidence,
+    Fraudster,
+    Job,
+    Result,
+    Session,
+    Speaker,
+    Voiceprint,
+    Watchlist,
+)
+from vivavoce.store.store import Transaction
 
 DOMAIN_ID = "UcUuCPFOsAjzg9xoByUatN"
 WATCHLIST_ID = "b1c2d3e4f5g6h7i8j9k0lm"
 SESSION_ID = "id#CJA4lSzpzo5HFfP5L2h5lS"
 SPEAKER_ID = "id#Izo7iCsoE5KCq5INFMnwsH"
 FRAUDSTER_ID = "id#dsLMOu3G3fB73RzoP6UYZH"
+JOB_ID = "hIjKlMnOpQrStUvWxYz012"
+REGION = "us-east-1"
+ACCOUNT_ID = "000000000000"
+KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/first"
+OTHER_KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/second"
+TAGS = {"team": "fraud"}
 VECTOR = np.array([0.6, -0.8, 0.0], np.float32)
 SPEECH = np.arange(-4000, 4000, dtype=np.int16)
 
 _DOMAIN = Domain(
     domain_id=DOMAIN_ID,
-    arn=f"arn:aws:voiceid:us-east-1:000000000000:domain/{DOMAIN_ID}",
+    arn=f"arn:aws:voiceid:{REGION}:{ACCOUNT_ID}:domain/{DOMAIN_ID}",
+    region=REGION,
     name="retail-bank",
     description="Grüße an Anna",
-    kms_key_id="arn:aws:kms:us-east-1:000000000000:key/k",
+    kms_key_id=KEY_ARN,
+    old_kms_key_id=None,
+    encryption_status=None,
+    encryption_message=None,
     status="ACTIVE",
     default_watchlist_id=WATCHLIST_ID,
+    version=1,
+    created_ms=1_700_000_000_000,
+    updated_ms=1_700_000_000_001,
+)
+_WATCHLIST = Watchlist(
+    watchlist_id=WATCHLIST_ID,
+    domain_id=DOMAIN_ID,
+    name="default-watchlist",
+    description="Whoever called Anna",
+    is_default=True,
     created_ms=1_700_000_000_000,
     updated_ms=1_700_000_000_001,
 )
@@ -95,10 +127,46 @@ _RESULT = Result(
     body='{"decision": "ACCEPT"}',
     created_ms=7_000,
 )
+_JOB = Job(
+    job_id=JOB_ID,
+    domain_id=DOMAIN_ID,
+    kind="speaker-enrollment",
+    name="Customers of May",
+    status="SUBMITTED",
+    role_arn="arn:aws:iam::000000000000:role/batch",
+    input_uri="s3://in/manifest.json",
+    output_uri="s3://out/",
+    output_kms_key_id=None,
+    options={"ExistingEnrollmentAction": "SKIP"},
+    percent_complete=0,
+    failure_code=None,
+    failure_message=None,
+    created_ms=8_000,
+    ended_ms=None,
+)
 
 
 def domain(**changes: Any) -> Domain:
-    return replace(_DOMAIN, **changes)
+    changed = replace(_DOMAIN, **changes)
+    owner = f"arn:aws:voiceid:{changed.region}:{ACCOUNT_ID}"
+    return replace(changed, arn=f"{owner}:domain/{changed.domain_id}")
+
+
+def add_domain(tx: Transaction, **changes: Any) -> Domain:
+    """Add a domain with its data key and its default watchlist."""
+    added = domain(**changes)
+    tx.domains.add(added, wrapped_key=wrapped_key(added), tags=TAGS)
+    tx.watchlists.add(watchlist(watchlist_id=added.default_watchlist_id, domain_id=added.domain_id))
+    return added
+
+
+def wrapped_key(domain: Domain) -> bytes:
+    """A data key of a domain, wrapped by the customer's key that the domain names."""
+    return FakeCustomerKeys().new_data_key(domain.kms_key_id, domain_arn=domain.arn).wrapped
+
+
+def watchlist(**changes: Any) -> Watchlist:
+    return replace(_WATCHLIST, **changes)
 
 
 def speaker(**changes: Any) -> Speaker:
@@ -123,3 +191,7 @@ def evidence(**changes: Any) -> Evidence:
 
 def result(**changes: Any) -> Result:
     return replace(_RESULT, **changes)
+
+
+def job(**changes: Any) -> Job:
+    return replace(_JOB, **changes)

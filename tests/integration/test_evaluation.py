@@ -163,7 +163,7 @@ async def test_only_the_sessions_own_watchlist_counts(house):
     await register(house, ANNA)
     other = "0" * 22
     await house.store.write(
-        lambda tx: tx.domains.add(rows.domain(domain_id=other, default_watchlist_id="w" * 22))
+        lambda tx: rows.add_domain(tx, domain_id=other, default_watchlist_id="w" * 22)
     )
     await house.stream(ANNA, 11, domain_id=rows.DOMAIN_ID)
     assert (await fraud(house)).known_fraudster_risk == 100
@@ -208,8 +208,11 @@ async def test_an_unknown_session_or_a_suspended_domain_is_an_error(house):
     with pytest.raises(NotFound) as missing:
         await house.evaluate("nothing")
     assert missing.value.resource_type == "SESSION"
-    suspended = rows.domain(domain_id="0" * 22, default_watchlist_id="w" * 22, status="SUSPENDED")
-    await house.store.write(lambda tx: tx.domains.add(suspended))
+    await house.store.write(
+        lambda tx: rows.add_domain(
+            tx, domain_id="0" * 22, default_watchlist_id="w" * 22, status="SUSPENDED"
+        )
+    )
     with pytest.raises(Conflict) as refused:
         await house.desk.evaluate("0" * 22, "call")
     assert refused.value.conflict_type == "DOMAIN_NOT_ACTIVE"

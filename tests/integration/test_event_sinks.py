@@ -17,11 +17,10 @@ from sqlalchemy import create_engine
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from vivavoce.clock import SystemClock
-from vivavoce.errors import DeliveryFailed
+from vivavoce.errors import DeliveryFailed, SinkBusy
 from vivavoce.events.delivery import DeliveryWorker, Patience
 from vivavoce.events.eventbridge import EventBridgeSink
 from vivavoce.events.jsonl import JsonLinesSink
-from vivavoce.events.sink import SinkBusy
 from vivavoce.events.webhook import WebhookSink
 from vivavoce.store import tables
 from vivavoce.store.outbox import OutboxRows

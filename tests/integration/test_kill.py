@@ -18,9 +18,10 @@ import sys
 from vivavoce.ids import generated_id
 from vivavoce.store.store import open_store
 from vivavoce.vault.vault import Vault
+from tests.fakes import FakeCustomerKeys
 from tests.integration import rows
 
-store = open_store(sys.argv[1], Vault(bytes(32)))
+store = open_store(sys.argv[1], Vault(bytes(32), FakeCustomerKeys()))
 while True:
     speaker_id = generated_id()
     def work(tx):
@@ -34,7 +35,7 @@ while True:
 @pytest.fixture
 def database(database_url, vault):
     store = open_store(database_url, vault)
-    store.write_now(lambda tx: tx.domains.add(rows.domain()))
+    store.write_now(rows.add_domain)
     store.close()
     return database_url
 
@@ -54,6 +55,7 @@ def killed_writer(url, after_s):
         writer.send_signal(signal.SIGKILL)
         told = writer.stdout.read()
     whole, _, _ = told.rpartition("\n")
+    assert whole, "the writer did not start"
     return whole.split("\n")
 
 

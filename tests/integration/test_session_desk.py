@@ -489,7 +489,9 @@ async def test_after_a_crash_running_streams_have_ended_and_ready_enrolments_com
     again.calls.close()
 
 
-RETENTION = Retention(speech_s=DAY_S, session_s=2 * DAY_S)
+RETENTION = Retention(
+    speech_s=DAY_S, session_s=2 * DAY_S, speaker_s=90 * DAY_S, domain_s=30 * DAY_S
+)
 
 
 async def test_speech_is_forgotten_a_day_after_its_stream_ended(house):

@@ -36,7 +36,7 @@ async def describe_domain(
     context: Request, request: shapes.DescribeDomainRequest
 ) -> shapes.DescribeDomainResponse:
     """Show a domain."""
-    domain = await context.services.store.read(lambda tx: tx.domains.get(request["DomainId"]))
+    domain = await context.services.store.look_up(lambda tx: tx.domains.get(request["DomainId"]))
     return {"Domain": cast("shapes.Domain", _document(domain))}
 
 

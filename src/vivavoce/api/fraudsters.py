@@ -62,7 +62,7 @@ async def associate_fraudster(
     domain_id, watchlist_id = request["DomainId"], request["WatchlistId"]
 
     def work(tx: Transaction) -> Fraudster:
-        tx.domains.get_active(domain_id)
+        tx.domains.require_active(domain_id)
         fraudster = tx.fraudsters.get(domain_id, request["FraudsterId"])
         tx.watchlists.get(domain_id, watchlist_id)
         tx.fraudsters.associate(fraudster, watchlist_id)
@@ -79,7 +79,7 @@ async def disassociate_fraudster(
     domain_id, watchlist_id = request["DomainId"], request["WatchlistId"]
 
     def work(tx: Transaction) -> Fraudster:
-        tx.domains.get_active(domain_id)
+        tx.domains.require_active(domain_id)
         fraudster = tx.fraudsters.get(domain_id, request["FraudsterId"])
         tx.watchlists.get(domain_id, watchlist_id)
         tx.fraudsters.disassociate(fraudster, watchlist_id)

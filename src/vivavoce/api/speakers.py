@@ -19,7 +19,7 @@ async def describe_speaker(
     context: Request, request: shapes.DescribeSpeakerRequest
 ) -> shapes.DescribeSpeakerResponse:
     """Show a speaker, named by customer id or generated id."""
-    speaker = await context.services.store.read(
+    speaker = await context.services.store.look_up(
         lambda tx: tx.speakers.get(request["DomainId"], request["SpeakerId"])
     )
     return {"Speaker": cast("shapes.Speaker", _document(speaker))}

@@ -22,7 +22,7 @@ async def tag_resource(
 
     def work(tx: Transaction) -> None:
         domain_id = _domain_of(tx, request["ResourceArn"])
-        tx.domains.get_active(domain_id)
+        tx.domains.require_active(domain_id)
         tx.domains.set_tags(domain_id, checked_tags(tx.domains.tags(domain_id), request["Tags"]))
 
     await context.services.store.write(work)
@@ -37,7 +37,7 @@ async def untag_resource(
 
     def work(tx: Transaction) -> None:
         domain_id = _domain_of(tx, request["ResourceArn"])
-        tx.domains.get_active(domain_id)
+        tx.domains.require_active(domain_id)
         tags = tx.domains.tags(domain_id)
         tx.domains.set_tags(
             domain_id, {key: value for key, value in tags.items() if key not in gone}

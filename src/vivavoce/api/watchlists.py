@@ -33,7 +33,7 @@ async def create_watchlist(
     facts = {**request, "ClientToken": None}
 
     def work(tx: Transaction) -> Watchlist:
-        tx.domains.get_active(watchlist.domain_id)
+        tx.domains.require_active(watchlist.domain_id)
         if token is not None:
             made = tx.tokens.find("CreateWatchlist", token, facts)
             if made is not None:
@@ -119,7 +119,7 @@ def _custom(tx: Transaction, domain_id: str, watchlist_id: str, done_to_it: str)
 
     Source: voice-id-behaviour.md, section 6.5: no conflict type exists for the default one.
     """
-    tx.domains.get_active(domain_id)
+    tx.domains.require_active(domain_id)
     watchlist = tx.watchlists.get(domain_id, watchlist_id)
     if watchlist.is_default:
         raise InvalidRequest(f"The default watchlist cannot be {done_to_it}")

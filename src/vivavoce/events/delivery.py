@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vivavoce.clock import Clock
-from vivavoce.errors import DeliveryFailed
-from vivavoce.events.sink import Sink, SinkBusy
+from vivavoce.errors import DeliveryFailed, SinkBusy
+from vivavoce.events.sink import Sink
 
 _POLL_S = 5.0
 """How soon events are noticed that nobody told of: another process may revive dead ones."""

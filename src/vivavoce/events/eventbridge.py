@@ -16,8 +16,7 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from vivavoce.errors import DeliveryFailed
-from vivavoce.events.sink import SinkBusy
+from vivavoce.errors import DeliveryFailed, SinkBusy
 
 # The event itself is wrong: it will be wrong for ever.
 _FINAL = frozenset(

@@ -11,8 +11,7 @@ import stat
 from pathlib import Path
 from threading import Lock
 
-from vivavoce.errors import DeliveryFailed
-from vivavoce.events.sink import SinkBusy
+from vivavoce.errors import DeliveryFailed, SinkBusy
 
 _BEGINNING = b'{"version"'  # of every envelope
 _BLOCK_BYTES = 64 * 1024

@@ -2,20 +2,6 @@
 
 from typing import Protocol
 
-from vivavoce.errors import DeliveryFailed
-
-
-class SinkBusy(DeliveryFailed):
-    """The sink takes nothing at all for now; that is not the event's fault.
-
-    Attributes:
-        after_s: when the sink wants to be asked again, in seconds; None if it does not say.
-    """
-
-    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.after_s = after_s
-
 
 class Sink(Protocol):
     """A place that events are delivered to."""

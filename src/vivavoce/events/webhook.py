@@ -20,8 +20,7 @@ import httpx
 
 import vivavoce
 from vivavoce.clock import Clock, to_datetime
-from vivavoce.errors import DeliveryFailed, SettingsInvalid
-from vivavoce.events.sink import SinkBusy
+from vivavoce.errors import DeliveryFailed, SettingsInvalid, SinkBusy
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what marks a secret, not one
 _SECRET_BYTES = range(24, 65)

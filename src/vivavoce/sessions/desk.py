@@ -230,7 +230,7 @@ class SessionDesk:
         """
 
         def work(tx: Transaction) -> Session:
-            tx.domains.get_active(domain_id)
+            tx.domains.require_active(domain_id)
             session = self._apply(tx, tx.sessions.get(domain_id, name_or_id), options)
             self._announcer.announce(
                 tx,
@@ -262,7 +262,7 @@ class SessionDesk:
             NotFound: no such domain or session.
             Conflict: the domain is not active.
         """
-        draft = await self._store.read(lambda tx: self._draft(tx, domain_id, name_or_id))
+        draft = await self._store.look_up(lambda tx: self._draft(tx, domain_id, name_or_id))
         evaluation = draft.evaluation
         if draft.new_results or (announce_always and self._announcer.is_heard):
             evaluation = await self._store.write(
@@ -403,13 +403,14 @@ class SessionDesk:
             return self._calls.begin(identity, plan=plan, listener=self)
         except Exception:
             # Another call may have taken the last place meanwhile; the same URL may be tried again.
-            await self._store.write(
-                lambda tx: tx.sessions.update(
-                    tx.sessions.get_by_id(session.session_id),
-                    streaming_status="PENDING_CONFIGURATION",
-                )
-            )
+            await self._store.write(lambda tx: self._take_back(tx, session))
             raise
+
+    def _take_back(self, tx: Transaction, session: Session) -> None:
+        pending = tx.sessions.update(
+            tx.sessions.get_by_id(session.session_id), streaming_status="PENDING_CONFIGURATION"
+        )
+        self._announce_stream(tx, pending, "STREAMING_FAILED")
 
     # --- what a live call tells
 
@@ -631,7 +632,7 @@ class SessionDesk:
         )
 
     def _draft(self, tx: Transaction, domain_id: str, name_or_id: str) -> Draft:
-        tx.domains.get_active(domain_id)
+        tx.domains.require_active(domain_id)
         session = self._current(tx.sessions.get(domain_id, name_or_id))
         return draft_evaluation(
             tx, session, self._judge, model=self._encoder.model, now_ms=self._clock.now_ms()
@@ -725,7 +726,8 @@ def _registered(tx: Transaction, session: Session, fraudster: Fraudster) -> Anno
 
 
 def _arn(tx: Transaction, session: Session) -> str:
-    return tx.domains.arn(session.domain_id) or ""  # there: the session was read with its key
+    # Also of a domain that is being deleted: the end of its streams is told.
+    return tx.domains.arn(session.domain_id, deleted_too=True) or ""
 
 
 def _heard(call: LiveCall) -> dict[str, Any]:

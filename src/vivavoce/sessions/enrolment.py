@@ -257,7 +257,7 @@ class Enrolments:
         self._announcer.announce(
             tx,
             lambda: announcements.speaker(
-                tx.domains.arn(session.domain_id) or "",
+                tx.domains.arn(session.domain_id, deleted_too=True) or "",
                 "ENROLL_SPEAKER",
                 speaker_id=session.speaker_id,
                 now_ms=self._clock.now_ms(),

@@ -39,7 +39,7 @@ def opt_out(tx: Transaction, domain_id: str, speaker_id: str, *, now_ms: int) ->
         NotFound: a generated id that nobody has; no such domain.
         Conflict: the domain is not active.
     """
-    tx.domains.get_active(domain_id)
+    tx.domains.require_active(domain_id)
     speaker = find_or_add(tx, domain_id, speaker_id, status="OPTED_OUT", now_ms=now_ms)
     # Also for one who had opted out before: a call that was live then may have left something.
     tx.voiceprints.remove(speaker.speaker_id)
@@ -57,7 +57,7 @@ def delete(tx: Transaction, domain_id: str, speaker_id: str) -> Speaker:
         NotFound: no such speaker or domain.
         Conflict: the domain is not active.
     """
-    tx.domains.get_active(domain_id)
+    tx.domains.require_active(domain_id)
     speaker = tx.speakers.get(domain_id, speaker_id)
     tx.sessions.forget_speech_of(speaker.speaker_id)
     tx.speakers.remove(speaker.speaker_id)

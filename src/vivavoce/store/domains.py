@@ -18,14 +18,17 @@ from sqlalchemy import (
 
 from vivavoce.errors import Conflict, KeyDenied, NotFound
 from vivavoce.store import places, tables
+from vivavoce.store.lookup import LookUp
 from vivavoce.store.quotas import Quotas, require_room
 from vivavoce.store.records import Domain, EncryptionStatus
 from vivavoce.store.sealing import DomainSealer, Sealers
 
 _FIRST_KEY = 1
 
-_ONE = select(tables.domains).where(
-    tables.domains.c.domain_id == bindparam("domain_id"), tables.domains.c.deleted_ms.is_(None)
+_ONE = LookUp(
+    select(tables.domains).where(
+        tables.domains.c.domain_id == bindparam("domain_id"), tables.domains.c.deleted_ms.is_(None)
+    )
 )
 
 
@@ -58,6 +61,7 @@ class Domains:
             self._sealers.keys,
             domain_id=domain.domain_id,
             arn=domain.arn,
+            status=domain.status,
             wrapped={_FIRST_KEY: (domain.kms_key_id, wrapped_key)},
             sealed_index_key=None,
         )
@@ -86,7 +90,7 @@ class Domains:
             NotFound: there is none of that id.
             KeyDenied: the customer's key cannot be used.
         """
-        row = self._connection.execute(_ONE, {"domain_id": domain_id}).one_or_none()
+        row = _ONE.one(self._connection, domain_id=domain_id)
         if row is None:
             raise NotFound("DOMAIN")
         return self._open(row)
@@ -98,10 +102,18 @@ class Domains:
             NotFound: there is none of that id.
             Conflict: it is not active.
         """
-        domain = self.get(domain_id)
-        if domain.status != "ACTIVE":
+        self.require_active(domain_id)
+        return self.get(domain_id)
+
+    def require_active(self, domain_id: str) -> None:
+        """Make sure that a domain is active.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: it is not active.
+        """
+        if self._sealers.of(domain_id).status != "ACTIVE":
             raise Conflict("DOMAIN_NOT_ACTIVE", "The domain is not active.")
-        return domain
 
     def arn(self, domain_id: str, *, deleted_too: bool = False) -> str | None:
         """A domain's ARN, which never changes; None where there is no such domain."""
@@ -246,7 +258,7 @@ class Domains:
         Raises:
             NotFound: there is no such domain.
         """
-        row = self._connection.execute(_ONE, {"domain_id": domain_id}).one_or_none()
+        row = _ONE.one(self._connection, domain_id=domain_id)
         if row is None:
             raise NotFound("DOMAIN")
         opened = self._sealers.keys.root.unseal(row.sealed_tags, place=places.tags(domain_id))

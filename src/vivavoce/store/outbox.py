@@ -9,7 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, false, func, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 
 from vivavoce.store import tables
 
@@ -90,7 +102,7 @@ class OutboxRows:
             before.c.sink == row.c.sink,
             before.c.resource == row.c.resource,
             before.c.sequence < row.c.sequence,
-            before.c.is_dead == false(),
+            _waits(before.c.is_dead),
         )
         query = (
             select(row)
@@ -118,8 +130,7 @@ class OutboxRows:
             .where(
                 row.c.sink == gone.sink,
                 row.c.resource == gone.resource,
-                # Wrapped, or SQLite walks all that wait in search of this one resource.
-                func.coalesce(row.c.is_dead, true()) == false(),
+                _waits(row.c.is_dead),
             )
             .order_by(row.c.sequence)
             .limit(1)
@@ -203,6 +214,11 @@ class OutboxRows:
             dead=self._connection.execute(dead).scalar_one(),
             oldest_created_ms=self._connection.execute(oldest).scalar_one_or_none(),
         )
+
+
+def _waits(is_dead: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Not dead; wrapped, or SQLite may walk all that wait in search of those of one resource."""
+    return func.coalesce(is_dead, true()) == false()
 
 
 def _delivery(row: Row[Any]) -> Delivery:

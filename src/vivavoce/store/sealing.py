@@ -14,12 +14,14 @@ from sqlalchemy import Connection, bindparam, select
 from vivavoce.audio.arrays import Floats, Samples
 from vivavoce.errors import NotFound, SealBroken
 from vivavoce.store import places, tables
+from vivavoce.store.lookup import LookUp
 
 _NUMBER_BYTES = 2
 
-_KEYS_OF_DOMAIN = (
+_KEYS_OF_DOMAIN = LookUp(
     select(
         tables.domains.c.arn,
+        tables.domains.c.status,
         tables.domains.c.sealed_index_key,
         tables.domain_keys.c.number,
         tables.domain_keys.c.kms_key_id,
@@ -65,6 +67,10 @@ class Keys(Protocol):
         """Open a domain's key; raises `KeyDenied`, `KeyServiceDown`."""
         ...
 
+    def domain_key_at_hand(self, kms_key_id: str, wrapped: bytes) -> SealingKey | None:
+        """The same without waiting: None where the key service would have to be asked."""
+        ...
+
     def new_key(self) -> bytes:
         """A new random key of 32 bytes."""
         ...
@@ -72,6 +78,10 @@ class Keys(Protocol):
     def key(self, plain: bytes) -> SealingKey:
         """A key of 32 bytes, ready to seal with."""
         ...
+
+
+class KeyNotAtHand(Exception):
+    """A transaction that must not wait needs a key that the key service has to be asked for."""
 
 
 class Sealer(ABC):
@@ -132,9 +142,11 @@ class DomainSealer(Sealer):
         keys: opens keys.
         domain_id: the domain.
         arn: its ARN, to which its keys are bound.
+        status: of the domain.
         wrapped: its keys by number, each with the customer's key that wraps it; new values are
             sealed under the highest number.
         sealed_index_key: of the blind index; None for a domain that is being made, which gets one.
+        may_wait: whether the key service may be asked; if not, `KeyNotAtHand` may be raised.
     """
 
     def __init__(
@@ -143,13 +155,17 @@ class DomainSealer(Sealer):
         *,
         domain_id: str,
         arn: str,
+        status: str,
         wrapped: dict[int, tuple[str, bytes]],
         sealed_index_key: bytes | None,
+        may_wait: bool = True,
     ) -> None:
         self._keys = keys
         self._domain_id = domain_id
         self._arn = arn
+        self.status = status
         self._wrapped = wrapped
+        self._may_wait = may_wait
         self._opened: dict[int, SealingKey] = {}
         self.number = max(wrapped)
         self.sealed_index_key = sealed_index_key or self.seal(
@@ -199,9 +215,15 @@ class DomainSealer(Sealer):
         if key is None:
             if number not in self._wrapped:
                 raise SealBroken("a sealed value names a key that its domain does not have")
-            kms_key_id, wrapped = self._wrapped[number]
-            key = self._keys.domain_key(kms_key_id, wrapped, domain_arn=self._arn)
-            self._opened[number] = key
+            key = self._opened[number] = self._open_key(*self._wrapped[number])
+        return key
+
+    def _open_key(self, kms_key_id: str, wrapped: bytes) -> SealingKey:
+        if self._may_wait:
+            return self._keys.domain_key(kms_key_id, wrapped, domain_arn=self._arn)
+        key = self._keys.domain_key_at_hand(kms_key_id, wrapped)
+        if key is None:
+            raise KeyNotAtHand
         return key
 
     def _place(self, place: str) -> str:
@@ -211,9 +233,10 @@ class DomainSealer(Sealer):
 class Sealers:
     """The sealers of domains, within one transaction."""
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    def __init__(self, connection: Connection, keys: Keys, *, may_wait: bool = True) -> None:
         self._connection = connection
         self.keys = keys
+        self._may_wait = may_wait
         self._sealers: dict[str, DomainSealer] = {}
 
     def of(self, domain_id: str) -> DomainSealer:
@@ -232,15 +255,17 @@ class Sealers:
         self._sealers.pop(domain_id, None)
 
     def _load(self, domain_id: str) -> DomainSealer:
-        rows = self._connection.execute(_KEYS_OF_DOMAIN, {"domain_id": domain_id}).all()
+        rows = _KEYS_OF_DOMAIN.all(self._connection, domain_id=domain_id)
         if not rows:
             raise NotFound("DOMAIN")
         return DomainSealer(
             self.keys,
             domain_id=domain_id,
             arn=rows[0].arn,
+            status=rows[0].status,
             wrapped={row.number: (row.kms_key_id, row.wrapped_key) for row in rows},
             sealed_index_key=rows[0].sealed_index_key,
+            may_wait=self._may_wait,
         )
 
 

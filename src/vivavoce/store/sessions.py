@@ -21,6 +21,7 @@ from vivavoce.audio.arrays import Samples
 from vivavoce.errors import NotFound
 from vivavoce.ids import is_generated
 from vivavoce.store import places, tables
+from vivavoce.store.lookup import LookUp
 from vivavoce.store.quotas import Quotas, require_room
 from vivavoce.store.records import Evidence, Result, ResultKind, Session, StreamingStatus
 from vivavoce.store.sealing import DomainSealer, Sealers
@@ -28,18 +29,24 @@ from vivavoce.store.sealing import DomainSealer, Sealers
 # Half a megabyte a session that only an enrolment needs.
 _WITHOUT_SPEECH = [c for c in tables.sessions.c if c.name != "sealed_speech"]
 _IN_DOMAIN = tables.sessions.c.domain_id == bindparam("domain_id")
-_BY_ID = select(*_WITHOUT_SPEECH).where(
-    _IN_DOMAIN, tables.sessions.c.session_id == bindparam("named")
+_BY_ID = LookUp(
+    select(*_WITHOUT_SPEECH).where(_IN_DOMAIN, tables.sessions.c.session_id == bindparam("named"))
 )
-_BY_NAME = select(*_WITHOUT_SPEECH).where(_IN_DOMAIN, tables.sessions.c.name == bindparam("named"))
+_BY_NAME = LookUp(
+    select(*_WITHOUT_SPEECH).where(_IN_DOMAIN, tables.sessions.c.name == bindparam("named"))
+)
 
-_EVIDENCE = select(tables.evidence).where(
-    tables.evidence.c.session_id == bindparam("session_id"),
-    tables.evidence.c.stream_number == bindparam("stream_number"),
+_EVIDENCE = LookUp(
+    select(tables.evidence).where(
+        tables.evidence.c.session_id == bindparam("session_id"),
+        tables.evidence.c.stream_number == bindparam("stream_number"),
+    )
 )
-_RESULT = select(tables.results).where(
-    tables.results.c.session_id == bindparam("session_id"),
-    tables.results.c.kind == bindparam("kind"),
+_RESULT = LookUp(
+    select(tables.results).where(
+        tables.results.c.session_id == bindparam("session_id"),
+        tables.results.c.kind == bindparam("kind"),
+    )
 )
 
 
@@ -74,9 +81,7 @@ class Sessions:
         """One session by id or name, or None."""
         sealer = self._sealers.of(domain_id)
         query = _BY_ID if is_generated(name_or_id) else _BY_NAME
-        row = self._connection.execute(
-            query, {"domain_id": domain_id, "named": name_or_id}
-        ).one_or_none()
+        row = query.one(self._connection, domain_id=domain_id, named=name_or_id)
         return None if row is None else _open(row, sealer)
 
     def get(self, domain_id: str, name_or_id: str) -> Session:
@@ -271,10 +276,11 @@ class EvidenceRows:
 
     def find(self, session: Session) -> Evidence | None:
         """The evidence of the session's current stream, or None."""
-        row = self._connection.execute(
-            _EVIDENCE,
-            {"session_id": session.session_id, "stream_number": session.stream_number},
-        ).one_or_none()
+        row = _EVIDENCE.one(
+            self._connection,
+            session_id=session.session_id,
+            stream_number=session.stream_number,
+        )
         if row is None:
             return None
         sealer = self._sealers.of(session.domain_id)
@@ -307,9 +313,7 @@ class Results:
 
     def find(self, session_id: str, kind: ResultKind) -> Result | None:
         """The decision last given out, or None."""
-        row = self._connection.execute(
-            _RESULT, {"session_id": session_id, "kind": kind}
-        ).one_or_none()
+        row = _RESULT.one(self._connection, session_id=session_id, kind=kind)
         return (
             None
             if row is None

@@ -7,16 +7,19 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select,
 from vivavoce.errors import NotFound
 from vivavoce.ids import is_generated
 from vivavoce.store import places, tables
+from vivavoce.store.lookup import LookUp
 from vivavoce.store.quotas import Quotas, require_room
 from vivavoce.store.records import Speaker, SpeakerStatus
 from vivavoce.store.sealing import DomainSealer, Sealers
 
 _IN_DOMAIN = tables.speakers.c.domain_id == bindparam("domain_id")
-_BY_GENERATED_ID = select(tables.speakers).where(
-    _IN_DOMAIN, tables.speakers.c.speaker_id == bindparam("named")
+_BY_GENERATED_ID = LookUp(
+    select(tables.speakers).where(_IN_DOMAIN, tables.speakers.c.speaker_id == bindparam("named"))
 )
-_BY_CUSTOMER_ID = select(tables.speakers).where(
-    _IN_DOMAIN, tables.speakers.c.customer_id_index == bindparam("named")
+_BY_CUSTOMER_ID = LookUp(
+    select(tables.speakers).where(
+        _IN_DOMAIN, tables.speakers.c.customer_id_index == bindparam("named")
+    )
 )
 
 
@@ -65,9 +68,7 @@ class Speakers:
             if is_generated(speaker_id)
             else (_BY_CUSTOMER_ID, sealer.index(speaker_id))
         )
-        row = self._connection.execute(
-            query, {"domain_id": domain_id, "named": named}
-        ).one_or_none()
+        row = query.one(self._connection, domain_id=domain_id, named=named)
         return None if row is None else _open_speaker(row, sealer)
 
     def get(self, domain_id: str, speaker_id: str) -> Speaker:

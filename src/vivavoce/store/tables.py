@@ -303,7 +303,7 @@ outbox = Table(
     Column("last_error", Text),
     Column("is_dead", Boolean, nullable=False),  # given up; stays until an operator decides
     Index("ix_outbox_sink_is_dead_sequence", "sink", "is_dead", "sequence"),
-    Index("ix_outbox_sink_resource", "sink", "resource"),
+    Index("ix_outbox_sink_resource", "sink", "resource", "sequence"),
     sqlite_autoincrement=True,
 )
 
@@ -312,7 +312,7 @@ audit = Table(
     "audit",
     metadata,
     Column("sequence", _SEQUENCE, primary_key=True, autoincrement=False),
-    Column("at_ms", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
     Column("record", Text, nullable=False),  # JSON, sensitive members hidden
     Column("mac", LargeBinary(32), nullable=False),
 )

@@ -7,13 +7,14 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select, union
 from vivavoce.audio.arrays import Samples
 from vivavoce.errors import NotFound
 from vivavoce.store import places, tables
+from vivavoce.store.lookup import LookUp
 from vivavoce.store.records import Voiceprint
 from vivavoce.store.sealing import OwnerSealer, Sealers
 
 # Half a megabyte a voice that no comparison needs.
 _WITHOUT_SPEECH = [c for c in tables.voiceprints.c if c.name != "sealed_speech"]
 
-_OF_SPEAKER = (
+_OF_SPEAKER = LookUp(
     select(*_WITHOUT_SPEECH, tables.speakers.c.sealed_key)
     .join(tables.speakers, tables.speakers.c.speaker_id == tables.voiceprints.c.owner_id)
     .where(
@@ -66,9 +67,7 @@ class Voiceprints:
 
     def find(self, domain_id: str, speaker_id: str) -> Voiceprint | None:
         """A speaker's voiceprint, or None."""
-        row = self._connection.execute(
-            _OF_SPEAKER, {"domain_id": domain_id, "owner_id": speaker_id}
-        ).one_or_none()
+        row = _OF_SPEAKER.one(self._connection, domain_id=domain_id, owner_id=speaker_id)
         return None if row is None else self._open(row)
 
     def of_watchlist(self, domain_id: str, watchlist_id: str) -> list[Voiceprint]:

@@ -57,14 +57,19 @@ class Vault:
             KeyDenied: the customer's key cannot be used (any more).
             KeyServiceDown: the key service does not answer.
         """
-        name = (kms_key_id, wrapped)
-        with self._lock:
-            opened_at, key = self._opened.get(name, (0.0, None))
-        is_fresh = key is not None and time.monotonic() - opened_at < self._cache_s
-        if key is not None and is_fresh and self._customer_keys.is_usable(kms_key_id):
+        key = self.domain_key_at_hand(kms_key_id, wrapped)
+        if key is not None:
             return key
         plain = self._customer_keys.open_data_key(kms_key_id, wrapped, domain_arn=domain_arn)
-        return self._remember(name, SealingKey(plain))
+        return self._remember((kms_key_id, wrapped), SealingKey(plain))
+
+    def domain_key_at_hand(self, kms_key_id: str, wrapped: bytes) -> SealingKey | None:
+        """A domain's key that was opened a moment ago, if it may still be used."""
+        with self._lock:
+            opened_s, key = self._opened.get((kms_key_id, wrapped), (0.0, None))
+        if key is None or time.monotonic() - opened_s >= self._cache_s:
+            return None
+        return key if self._customer_keys.is_usable(kms_key_id) else None
 
     def new_key(self) -> bytes:
         """A new random key of 32 bytes, for one speaker or fraudster."""

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vivavoce.clock import SystemClock
-from vivavoce.errors import DeliveryFailed
+from vivavoce.errors import DeliveryFailed, SinkBusy
 from vivavoce.events.delivery import DeliveryWorker, Patience
-from vivavoce.events.sink import SinkBusy
 
 pytestmark = pytest.mark.anyio
 

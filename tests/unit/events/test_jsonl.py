@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vivavoce.errors import DeliveryFailed
+from vivavoce.errors import DeliveryFailed, SinkBusy
 from vivavoce.events.jsonl import JsonLinesSink
-from vivavoce.events.sink import SinkBusy
 
 pytestmark = pytest.mark.anyio
 

@@ -37,6 +37,9 @@ def upgrade() -> None:
         sa.Column("mac", sa.LargeBinary(length=32), nullable=False),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_audit")),
     )
+    with op.batch_alter_table("audit", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_audit_at_ms"), ["at_ms"], unique=False)
+
     op.create_table(
         "audit_head",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
@@ -110,7 +113,7 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_outbox_sink_is_dead_sequence", ["sink", "is_dead", "sequence"], unique=False
         )
-        batch_op.create_index("ix_outbox_sink_resource", ["sink", "resource"], unique=False)
+        batch_op.create_index("ix_outbox_sink_resource", ["sink", "resource", "sequence"], unique=False)
 
     op.create_table(
         "domain_keys",
