@@ -1,4 +1,4 @@
-"""Stand-ins for what surrounds the core: clock, customers' keys, voice activity, engines, listener.
+"""Stand-ins for what surrounds the core: clock, keys, voice activity, engines, and who listens.
 
 A made-up voice is audio of one level: `voice(3, 30)` is half a minute of speaker 3. The detector
 hears it as speech, and the engines know it again by its level.
@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vivavoce.api.keys import AccessKey
+from vivavoce.api.records import ApiCall
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.speech import FRAME_SAMPLES
-from vivavoce.errors import KeyDenied, KeyServiceDown, SealBroken
+from vivavoce.errors import KeyDenied, KeyServiceDown, NotFound, SealBroken
 from vivavoce.scoring.calibration import Calibration, Condition
 from vivavoce.scoring.judge import Judge
 from vivavoce.vault.customer_keys import DataKey
@@ -180,6 +182,62 @@ class RecordingListener:
     @property
     def names(self):
         return [what for what, _ in self.told]
+
+
+@dataclass
+class FakeAccessKeys:
+    """Access keys by id; those in `new` are found only by another look."""
+
+    keys: dict[str, AccessKey] = field(default_factory=dict)
+    new: dict[str, AccessKey] = field(default_factory=dict)
+
+    def find(self, access_key_id):
+        return self.keys.get(access_key_id)
+
+    async def find_anew(self, access_key_id):
+        return (self.keys | self.new).get(access_key_id)
+
+
+@dataclass
+class FakeDirectory:
+    """Every domain is where it is looked for, but for those that are not there at all."""
+
+    missing: set[str] = field(default_factory=set)
+
+    async def require(self, domain_id, arn):
+        if domain_id in self.missing:
+            raise NotFound("DOMAIN")
+
+    async def tags_of(self, arn):
+        return {}
+
+
+@dataclass
+class RecordingAudit:
+    """Keeps the records of calls; of what is in `unwanted` only where it was denied."""
+
+    unwanted: set[str] = field(default_factory=set)
+    calls: list[ApiCall] = field(default_factory=list)
+    failure: Exception | None = None
+
+    def wants(self, operation, *, denied):
+        return denied or operation not in self.unwanted
+
+    async def add(self, call):
+        if self.failure is not None:
+            raise self.failure
+        self.calls.append(call)
+
+
+@dataclass
+class RecordingMeter:
+    """Writes down which requests were answered, and with which error."""
+
+    answers: list[tuple[str | None, str | None]] = field(default_factory=list)
+
+    def answered(self, operation, seconds, code):
+        assert seconds >= 0
+        self.answers.append((operation, code))
 
 
 def straight_calibration():

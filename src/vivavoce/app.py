@@ -160,11 +160,11 @@ def build_app(foundation: Foundation) -> Starlette:
 
     return Starlette(
         routes=[
+            Route("/", endpoint),  # first: it is what most requests are for
             Route("/healthz", _alive),
             Route("/readyz", ready),
             Route("/metrics", show_metrics),
             WebSocketRoute("/v1/audio/{session_id}", gateway.serve),
-            Route("/", endpoint),
         ],
         lifespan=lifespan,
     )

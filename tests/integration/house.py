@@ -16,8 +16,8 @@ from vivavoce.sessions import speakers
 from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.desk import SessionDesk, SessionOptions, StartRequest
 from vivavoce.sessions.evaluation import Evaluation
-from vivavoce.store.records import Session
 from vivavoce.store import tables
+from vivavoce.store.records import Session
 from vivavoce.store.store import Store, Transaction
 from vivavoce.vault.vault import Vault
 

@@ -194,8 +194,8 @@ def code_of(operation, **members):
 class Place:
     """A domain with one of everything in it.
 
-    The customer is enrolled; the fraudster is on the default watchlist alone; the session has ended,
-    is the customer's, and kept half a minute of speech. The other watchlist is empty.
+    The customer is enrolled; the fraudster is on the default watchlist alone, the other one is
+    empty; the session is the customer's, has ended, and kept half a minute of speech.
     """
 
     domain_id: str

@@ -16,15 +16,16 @@ from botocore.exceptions import ClientError, ParamValidationError
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from tests.endpoint import build_endpoint, policy
+from tests.fakes import FakeAccessKeys
 from vivavoce.api import description
-from vivavoce.api.http import VoiceIdEndpoint
-from vivavoce.clock import SystemClock
+from vivavoce.api.keys import AccessKey
 from vivavoce.errors import AtCapacity, Conflict, NotFound
 
 DOMAIN_ID = "UcUuCPFOsAjzg9xoByUatN"
 SESSION_ID = "id#CJA4lSzpzo5HFfP5L2h5lS"
 CREATED_AT = datetime(2021, 10, 18, 23, 14, 47, 123000, tzinfo=UTC)
-KEYS = {"AKIDEXAMPLE": "a-secret-of-some-length"}
+SECRET = "a-secret-of-some-length"
 CALLS = Counter()
 
 
@@ -97,21 +98,12 @@ HANDLERS = {
 }
 
 
-class Keys:
-    def secret_of(self, access_key_id):
-        return KEYS.get(access_key_id)
-
-
 @pytest.fixture(scope="module")
 def url():
-    endpoint = VoiceIdEndpoint(
-        HANDLERS,
-        service=description.load_service_model(),
-        services=None,
-        access_keys=Keys(),
-        account_id="123456789012",
-        clock=SystemClock(),
+    key = AccessKey(
+        access_key_id="AKIDEXAMPLE", name="ann", secret=SECRET, policy=policy("Allow", "voiceid:*")
     )
+    endpoint = build_endpoint(HANDLERS, keys=FakeAccessKeys({"AKIDEXAMPLE": key}))
     app = Starlette(routes=[Route("/", endpoint)])
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     listening = socket.create_server(("127.0.0.1", 0))
@@ -128,7 +120,7 @@ def connect(url):
     """Makes clients; their sockets are closed at the end of the test."""
     clients = []
 
-    def make(*, key="AKIDEXAMPLE", secret=KEYS["AKIDEXAMPLE"], region="eu-west-2", **config):
+    def make(*, key="AKIDEXAMPLE", secret=SECRET, region="eu-west-2", **config):
         clients.append(
             boto3.Session().client(
                 "voice-id",

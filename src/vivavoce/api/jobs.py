@@ -117,14 +117,15 @@ async def _start(
     )
     token = request.get("ClientToken")
     facts = {**request, "ClientToken": None}
+    scope = f"{kind}/{domain_id}"
 
     def work(tx: Transaction) -> Job:
         domain = tx.domains.get_active(domain_id)
         if token is not None:
-            made = tx.tokens.find(kind, token, facts)
+            made = tx.tokens.find(scope, token, facts)
             if made is not None:
                 return tx.jobs.get(domain_id, made, kind)
-            tx.tokens.add(kind, token, facts, resource_id=job.job_id, now_ms=job.created_ms)
+            tx.tokens.add(scope, token, facts, resource_id=job.job_id, now_ms=job.created_ms)
         for watchlist_id in _watchlist_ids(job):
             tx.watchlists.get(domain_id, watchlist_id)
         tx.jobs.add(job)

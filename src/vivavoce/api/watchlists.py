@@ -31,16 +31,15 @@ async def create_watchlist(
     )
     token = request.get("ClientToken")
     facts = {**request, "ClientToken": None}
+    scope = f"CreateWatchlist/{watchlist.domain_id}"
 
     def work(tx: Transaction) -> Watchlist:
         tx.domains.require_active(watchlist.domain_id)
         if token is not None:
-            made = tx.tokens.find("CreateWatchlist", token, facts)
+            made = tx.tokens.find(scope, token, facts)
             if made is not None:
                 return tx.watchlists.get(watchlist.domain_id, made)
-            tx.tokens.add(
-                "CreateWatchlist", token, facts, resource_id=watchlist.watchlist_id, now_ms=now_ms
-            )
+            tx.tokens.add(scope, token, facts, resource_id=watchlist.watchlist_id, now_ms=now_ms)
         tx.watchlists.add(watchlist)
         return watchlist
 

@@ -14,6 +14,7 @@ import uvicorn
 from vivavoce.app import build_app
 from vivavoce.errors import PortTaken
 from vivavoce.foundation import lay_foundation
+from vivavoce.gateway.http import HttpProtocol
 from vivavoce.gateway.websocket import WebSocketProtocol
 from vivavoce.logs import start_logging
 from vivavoce.settings import SETTINGS_FILE, Settings, read_settings
@@ -71,8 +72,7 @@ def serve(
             build_app(foundation),
             log_config=None,
             access_log=False,
-            # httptools has no limit on headers: anybody could fill the memory with them.
-            http="h11",
+            http=HttpProtocol,
             ws=WebSocketProtocol,
             ws_max_size=MAX_MESSAGE_BYTES,
             # A mebibyte of zeros compresses to a kilobyte: one packet would unfold to hundreds of

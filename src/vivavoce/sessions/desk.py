@@ -34,7 +34,7 @@ from vivavoce.errors import (
     NotFound,
     StreamTokenRejected,
 )
-from vivavoce.ids import generated_id
+from vivavoce.ids import generated_id, is_generated
 from vivavoce.scoring.judge import Judge
 from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import Announcement, RegistrationData, StreamStatus
@@ -109,6 +109,11 @@ class StartRequest:
     fraud_detection_enabled: bool | None
     client_token: str | None
 
+    @property
+    def token_scope(self) -> str:
+        """Where the client token counts."""
+        return f"StartSession/{self.domain_id}"
+
     def facts(self) -> list[object]:
         """Everything but the client token, as JSON has it."""
         return [
@@ -181,7 +186,6 @@ class SessionDesk:
             AtCapacity: no further call can be admitted.
             QuotaExceeded: the domain has as many active sessions as it may.
         """
-        self._calls.check_admission()
         session = await self._store.write(lambda tx: self._start(tx, request))
         ticket = StreamTicket(
             session_id=session.session_id,
@@ -481,9 +485,11 @@ class SessionDesk:
         now_ms = self._clock.now_ms()
         domain = tx.domains.get_active(request.domain_id)
         if request.client_token is not None:
-            made = tx.tokens.find("StartSession", request.client_token, request.facts())
+            made = tx.tokens.find(request.token_scope, request.client_token, request.facts())
             if made is not None:
                 return self._current(tx.sessions.get(request.domain_id, made))
+        self._require_children(tx, request)
+        self._calls.check_admission()
         name = request.name or str(uuid.uuid4())
         session = tx.sessions.find(request.domain_id, name)
         if session is None or self._current(session).streaming_status == "ENDED":
@@ -503,13 +509,21 @@ class SessionDesk:
         session = self._apply(tx, session, request.options)
         if request.client_token is not None:
             tx.tokens.add(
-                "StartSession",
+                request.token_scope,
                 request.client_token,
                 request.facts(),
                 resource_id=session.session_id,
                 now_ms=now_ms,
             )
         return session
+
+    def _require_children(self, tx: Transaction, request: StartRequest) -> None:
+        """What a request names is looked for before any state is: that is how errors are ranked."""
+        options = request.options
+        if options.watchlist_id is not None:
+            tx.watchlists.get(request.domain_id, options.watchlist_id)
+        if options.speaker_id is not None and is_generated(options.speaker_id):
+            tx.speakers.get(request.domain_id, options.speaker_id)
 
     def _add_session(self, tx: Transaction, domain: Domain, name: str, now_ms: int) -> Session:
         session = Session(

@@ -134,9 +134,9 @@ class DomainDesk:
             tx.watchlists.add(_default_watchlist(domain))
             if new.token is not None:
                 tx.tokens.add(
-                    "CreateDomain",
+                    _scope(place),
                     new.token,
-                    _facts(new, place),
+                    new.facts,
                     resource_id=domain_id,
                     now_ms=now_ms,
                 )
@@ -231,7 +231,7 @@ class DomainDesk:
     def _made_before(self, tx: Transaction, new: NewDomain, place: Place) -> Domain | None:
         if new.token is None:
             return None
-        made = tx.tokens.find("CreateDomain", new.token, _facts(new, place))
+        made = tx.tokens.find(_scope(place), new.token, new.facts)
         return None if made is None else tx.domains.get(made)
 
 
@@ -295,8 +295,8 @@ class Reencryptor:
         )
 
 
-def _facts(new: NewDomain, place: Place) -> dict[str, Any]:
-    return {**new.facts, "Region": place.region}
+def _scope(place: Place) -> str:
+    return f"CreateDomain/{place.region}"
 
 
 def _default_watchlist(domain: Domain) -> Watchlist:

@@ -16,6 +16,7 @@ from typing import Any
 
 from vivavoce.audio.arrays import Floats
 from vivavoce.call.machine import FRAUD_S
+from vivavoce.errors import NotFound
 from vivavoce.ids import unique_id
 from vivavoce.scoring.decide import (
     authentication_decision,
@@ -23,7 +24,15 @@ from vivavoce.scoring.decide import (
     speaker_decision,
 )
 from vivavoce.scoring.judge import Judge
-from vivavoce.store.records import Evidence, Result, ResultKind, Session, Speaker, Voiceprint
+from vivavoce.store.records import (
+    Evidence,
+    Result,
+    ResultKind,
+    Session,
+    SpeakerStatus,
+    Voiceprint,
+    VoiceprintOrigin,
+)
 from vivavoce.store.store import Transaction
 
 _HOUR_MS = 3_600_000
@@ -134,11 +143,7 @@ class _Drafting:
 
     def authentication(self, evidence: Evidence | None, new: list[Result]) -> AuthenticationOutcome:
         session = self.session
-        speaker = self._speaker()
-        voiceprint = self._voiceprint(speaker)
-        status = None if speaker is None else speaker.status
-        if status == "ENROLLED" and voiceprint is None:
-            status = "PENDING"
+        status, origin = self._speaker()
         decided = speaker_decision(claimed=session.customer_id is not None, status=status)
         voice = None if evidence is None else evidence.vector
         enough = evidence is not None and evidence.net_speech_s >= session.authentication_minimum_s
@@ -150,7 +155,7 @@ class _Drafting:
             session.speaker_id,
             # What was decided without the evidence does not change with it.
             decided or [evidence.number if evidence else 0, self.model],
-            voiceprint.created_ms if voiceprint and decided is None else None,
+            origin.created_ms if origin and decided is None else None,
         )
         if (given := self._given("authentication", basis)) is not None:
             return AuthenticationOutcome(**given)
@@ -160,8 +165,8 @@ class _Drafting:
             acceptance_threshold=session.acceptance_threshold,
             speaker_id=session.speaker_id,
         )
-        if decided is None and evidence is not None and voice is not None and voiceprint:
-            score = self._score(voice, voiceprint, evidence)
+        if decided is None and evidence is not None and voice is not None:
+            score = self._score(voice, evidence)
             outcome = replace(
                 outcome,
                 decision=authentication_decision(score, threshold=session.acceptance_threshold),
@@ -172,12 +177,16 @@ class _Drafting:
         new.append(self._result("authentication", outcome.result_id, basis, _plain(outcome)))
         return outcome
 
-    def _score(self, voice: Floats, voiceprint: Voiceprint, evidence: Evidence) -> int:
+    def _score(self, voice: Floats, evidence: Evidence) -> int:
         if self.session.enrolled_stream == self.session.stream_number:
             # The voiceprint was made from this very stream: the score against the one before it
             # was given out when it was replaced, and 0 if there was none to give.
             given = self.tx.results.find(self.session.session_id, "authentication")
             return (json.loads(given.body)["score"] or 0) if given is not None else 0
+        session = self.session
+        voiceprint = self.tx.voiceprints.find(session.domain_id, session.speaker_id or "")
+        if voiceprint is None:
+            raise NotFound("SPEAKER")  # gone since it was looked for, in this same transaction
         return self.judge.compare(voice, voiceprint.vector, seconds=evidence.net_speech_s).score
 
     def fraud(self, evidence: Evidence | None, new: list[Result]) -> FraudOutcomeGiven:
@@ -234,18 +243,20 @@ class _Drafting:
             ended_ms=evidence.ended_ms,
         )
 
-    def _speaker(self) -> Speaker | None:
-        if self.session.speaker_id is None:
-            return None
-        return self.tx.speakers.find(self.session.domain_id, self.session.speaker_id)
+    def _speaker(self) -> tuple[SpeakerStatus | None, VoiceprintOrigin | None]:
+        """The claimed speaker's status, and the voiceprint to compare with."""
+        session = self.session
+        if session.speaker_id is None:
+            return None, None
+        status = self.tx.speakers.status(session.domain_id, session.speaker_id)
+        origin = self.tx.voiceprints.origin(session.domain_id, session.speaker_id)
+        if origin is not None and not self._comparable(origin):
+            origin = None
+        if status == "ENROLLED" and origin is None:
+            status = "PENDING"
+        return status, origin
 
-    def _voiceprint(self, speaker: Speaker | None) -> Voiceprint | None:
-        if speaker is None:
-            return None
-        voiceprint = self.tx.voiceprints.find(speaker.domain_id, speaker.speaker_id)
-        return voiceprint if voiceprint is not None and self._comparable(voiceprint) else None
-
-    def _comparable(self, voiceprint: Voiceprint) -> bool:
+    def _comparable(self, voiceprint: Voiceprint | VoiceprintOrigin) -> bool:
         if voiceprint.model == self.model:
             return True
         _warn_once(voiceprint.model, self.model)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
-from typing import Any
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
@@ -15,6 +15,7 @@ from vivavoce.errors import StoreError
 from vivavoce.store.sealing import Keys
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_INCREMENTAL = 2  # as SQLite tells its way of vacuuming
 _REPEATABLE_READ = {"isolation_level": "REPEATABLE READ"}
 
 
@@ -74,8 +75,10 @@ def _prepare_sqlite(engine: Engine) -> None:
     def _configure(connection: SQLiteConnection, _: object) -> None:  # pyright: ignore[reportUnusedFunction]
         # sqlite3's own implicit transactions begin too late for a read that leads to a write.
         connection.isolation_level = None
+        # Heeded before the first table is made; to ask for it again would wait for the writer.
+        if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for pragma in (
-            "auto_vacuum = INCREMENTAL",  # heeded before the first table is made
             "journal_mode = WAL",
             "synchronous = FULL",  # what was acknowledged survives a power cut
             "foreign_keys = ON",
@@ -86,8 +89,11 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        driver = cast("SQLiteConnection", connection.connection.driver_connection)
+        if driver.in_transaction:
+            return  # begun by hand, for look-ups
         reading = connection.get_execution_options().get("vivavoce_reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        driver.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _migrate(connection: Connection, keys: Keys) -> None:

@@ -190,6 +190,10 @@ class Domains:
             Conflict: another request has changed the domain since.
             KeyDenied: the old customer's key cannot be used.
         """
+        # The row is locked first: of two processes in PostgreSQL that change a key at once, the
+        # later one is to fail as a conflict, not because there is a key of its number.
+        lock = select(tables.domains.c.version).with_for_update()
+        self._connection.execute(lock.where(tables.domains.c.domain_id == domain.domain_id))
         before = self._sealers.of(domain.domain_id)
         index_key = before.open(before.sealed_index_key, places.DOMAIN_INDEX_KEY)
         self._add_key(domain, before.number + 1, wrapped_key)

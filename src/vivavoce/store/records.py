@@ -138,6 +138,14 @@ class Voiceprint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceprintOrigin:
+    """Where a voiceprint comes from: what tells it from the one before."""
+
+    model: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A session: the AWS face of one call, or of several streams of one call.
 

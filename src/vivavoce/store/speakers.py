@@ -16,6 +16,11 @@ _IN_DOMAIN = tables.speakers.c.domain_id == bindparam("domain_id")
 _BY_GENERATED_ID = LookUp(
     select(tables.speakers).where(_IN_DOMAIN, tables.speakers.c.speaker_id == bindparam("named"))
 )
+_STATUS = LookUp(
+    select(tables.speakers.c.status).where(
+        _IN_DOMAIN, tables.speakers.c.speaker_id == bindparam("named")
+    )
+)
 _BY_CUSTOMER_ID = LookUp(
     select(tables.speakers).where(
         _IN_DOMAIN, tables.speakers.c.customer_id_index == bindparam("named")
@@ -70,6 +75,11 @@ class Speakers:
         )
         row = query.one(self._connection, domain_id=domain_id, named=named)
         return None if row is None else _open_speaker(row, sealer)
+
+    def status(self, domain_id: str, speaker_id: str) -> SpeakerStatus | None:
+        """The status of a speaker by generated id, without opening anything; None for nobody."""
+        row = _STATUS.one(self._connection, domain_id=domain_id, named=speaker_id)
+        return None if row is None else row.status
 
     def get(self, domain_id: str, speaker_id: str) -> Speaker:
         """One speaker by generated or customer id.

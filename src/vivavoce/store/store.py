@@ -1,14 +1,14 @@
 """The store: transactions, one after the other for writers, side by side for readers."""
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from sqlite3 import Connection as SQLiteConnection
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 
@@ -164,6 +164,7 @@ class Store:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._waiting: deque[_Waiting] = deque()
         self._writing = threading.Lock()
+        self._looking: Connection | None = None
 
     @property
     def waiting_writes(self) -> int:
@@ -189,14 +190,28 @@ class Store:
         """Run a transaction that reads a few rows by their keys.
 
         In SQLite that takes less time than to hand it to another thread and back, so it runs right
-        here, in the event loop; only where a key service has to be asked, it goes elsewhere.
+        here, in the event loop, on a connection of its own; only where a key service has to be
+        asked, it goes elsewhere.
         """
         if self._engine.dialect.name == "sqlite":
             try:
-                return self._read(work, may_wait=False)
+                return self._look_up(work)
             except KeyNotAtHand:
                 pass
         return await self.read(work)
+
+    def _look_up(self, work: Callable[[Transaction], T]) -> T:
+        if self._looking is None:
+            self._looking = self._engine.connect().execution_options(vivavoce_reading=True)
+        connection = self._looking
+        driver = cast("SQLiteConnection", connection.connection.driver_connection)
+        driver.execute("BEGIN")
+        try:
+            return work(Transaction(connection, self._keys, self._quotas, may_wait=False))
+        finally:
+            # SQLAlchemy's own transaction, where the work asked for more than look-ups.
+            connection.rollback()
+            driver.rollback()
 
     def write_now(self, work: Callable[[Transaction], T]) -> T:
         """The same as `write`, in the calling thread: for commands, and before others run."""
@@ -226,15 +241,23 @@ class Store:
             announce()
 
     def _attempt(self, one: _Waiting, connection: Connection, *, alone: bool) -> Callable[[], None]:
-        """Run one piece of work; gives what tells the outcome, for after the commit."""
+        """Run one piece of work; gives what tells the outcome, for after the commit.
+
+        What is raised undoes the whole transaction, and with it the work of others.
+        """
         transaction = Transaction(connection, self._keys, self._quotas)
+        savepoint = None if alone else connection.begin_nested()
         try:
-            with contextlib.nullcontext() if alone else connection.begin_nested():
-                result = one.work(transaction)
+            result = one.work(transaction)
         except Exception as error:
-            if alone:
-                raise  # with it the transaction is undone
+            if savepoint is None:
+                raise
+            # Raises where the savepoint is gone: on a full disk SQLite undoes everything on its
+            # own, and what others have written before is lost too.
+            savepoint.rollback()
             return _failing(one.done, _as_conflict(error))
+        if savepoint is not None:
+            savepoint.commit()
 
         def announce() -> None:
             transaction.committed()
@@ -242,12 +265,12 @@ class Store:
 
         return announce
 
-    def _read(self, work: Callable[[Transaction], T], *, may_wait: bool = True) -> T:
+    def _read(self, work: Callable[[Transaction], T]) -> T:
         with self._engine.connect() as connection:
             reading = connection.execution_options(vivavoce_reading=True)
             # Begun by hand: look-ups speak to the driver, which SQLAlchemy does not notice.
             with reading.begin():
-                return work(Transaction(reading, self._keys, self._quotas, may_wait=may_wait))
+                return work(Transaction(reading, self._keys, self._quotas))
 
     async def scrub(self) -> None:
         """Overwrite what was deleted where it still stands: in SQLite's write-ahead log."""
@@ -267,6 +290,8 @@ class Store:
         """Finish what runs and close the database."""
         self._writer.shutdown()
         self._readers.shutdown()
+        if self._looking is not None:
+            self._looking.close()
         self._engine.dispose()
 
 

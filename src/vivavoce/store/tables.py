@@ -110,7 +110,7 @@ domain_keys = Table(
 idempotency_tokens = Table(
     "idempotency_tokens",
     metadata,
-    Column("operation", String(64), primary_key=True),
+    Column("scope", String(128), primary_key=True),
     Column("token", String(64), primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("resource_id", String(64), nullable=False),

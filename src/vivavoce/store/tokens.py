@@ -16,11 +16,11 @@ class IdempotencyTokens:
         self._connection = connection
         self._keys = keys
 
-    def find(self, operation: str, token: str, facts: object) -> str | None:
+    def find(self, scope: str, token: str, facts: object) -> str | None:
         """The id of what a token made, or None if it is new.
 
         Args:
-            operation: the operation it was given to.
+            scope: where the token counts: the operation it was given to, and the domain or region.
             token: the client's token.
             facts: everything else in the request, as JSON has it.
 
@@ -29,7 +29,7 @@ class IdempotencyTokens:
         """
         tokens = tables.idempotency_tokens
         query = select(tokens.c.fingerprint, tokens.c.resource_id).where(
-            tokens.c.operation == operation, tokens.c.token == token
+            tokens.c.scope == scope, tokens.c.token == token
         )
         row = self._connection.execute(query).one_or_none()
         if row is None:
@@ -38,13 +38,11 @@ class IdempotencyTokens:
             raise InvalidRequest("The client token was used with other parameters before")
         return row.resource_id
 
-    def add(
-        self, operation: str, token: str, facts: object, *, resource_id: str, now_ms: int
-    ) -> None:
+    def add(self, scope: str, token: str, facts: object, *, resource_id: str, now_ms: int) -> None:
         """Note what was made."""
         self._connection.execute(
             insert(tables.idempotency_tokens).values(
-                operation=operation,
+                scope=scope,
                 token=token,
                 fingerprint=self._fingerprint(facts),
                 resource_id=resource_id,

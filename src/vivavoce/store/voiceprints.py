@@ -8,7 +8,7 @@ from vivavoce.audio.arrays import Samples
 from vivavoce.errors import NotFound
 from vivavoce.store import places, tables
 from vivavoce.store.lookup import LookUp
-from vivavoce.store.records import Voiceprint
+from vivavoce.store.records import Voiceprint, VoiceprintOrigin
 from vivavoce.store.sealing import OwnerSealer, Sealers
 
 # Half a megabyte a voice that no comparison needs.
@@ -18,6 +18,13 @@ _OF_SPEAKER = LookUp(
     select(*_WITHOUT_SPEECH, tables.speakers.c.sealed_key)
     .join(tables.speakers, tables.speakers.c.speaker_id == tables.voiceprints.c.owner_id)
     .where(
+        tables.voiceprints.c.domain_id == bindparam("domain_id"),
+        tables.voiceprints.c.owner_id == bindparam("owner_id"),
+    )
+)
+
+_ORIGIN = LookUp(
+    select(tables.voiceprints.c.model, tables.voiceprints.c.created_ms).where(
         tables.voiceprints.c.domain_id == bindparam("domain_id"),
         tables.voiceprints.c.owner_id == bindparam("owner_id"),
     )
@@ -69,6 +76,11 @@ class Voiceprints:
         """A speaker's voiceprint, or None."""
         row = _OF_SPEAKER.one(self._connection, domain_id=domain_id, owner_id=speaker_id)
         return None if row is None else self._open(row)
+
+    def origin(self, domain_id: str, owner_id: str) -> VoiceprintOrigin | None:
+        """Where an owner's voiceprint comes from, without opening it; None if there is none."""
+        row = _ORIGIN.one(self._connection, domain_id=domain_id, owner_id=owner_id)
+        return None if row is None else VoiceprintOrigin(model=row.model, created_ms=row.created_ms)
 
     def of_watchlist(self, domain_id: str, watchlist_id: str) -> list[Voiceprint]:
         """The voiceprints of a watchlist's fraudsters, in the order they were registered."""

@@ -6,11 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
+from tests.endpoint import ACCOUNT_ID, build_endpoint, policy
+from tests.fakes import FakeAccessKeys, FakeDirectory, RecordingAudit, RecordingMeter
 from vivavoce import errors
-from vivavoce.api import description
-from vivavoce.api.http import Fault, Limits, VoiceIdEndpoint, fault_of
-from vivavoce.clock import SystemClock
+from vivavoce.api.http import Fault, Limits, fault_of
+from vivavoce.api.keys import AccessKey
 
 DOMAIN_ID = "UcUuCPFOsAjzg9xoByUatN"
 JSON = "application/x-amz-json-1.0"
@@ -30,15 +34,11 @@ async def delete_domain(context, request):
     raise KeyError(request["DomainId"])
 
 
-def endpoint(seen=None, *, handlers=None, access_keys=None, limits=None):
-    return VoiceIdEndpoint(
+def endpoint(seen=None, *, handlers=None, **parts):
+    return build_endpoint(
         handlers or {"DescribeDomain": describe_domain, "DeleteDomain": delete_domain},
-        service=description.load_service_model(),
-        services=Services(seen if seen is not None else []),
-        access_keys=access_keys,
-        account_id="123456789012",
-        clock=SystemClock(),
-        limits=limits,
+        Services(seen if seen is not None else []),
+        **parts,
     )
 
 
@@ -60,11 +60,6 @@ def code(response):
     return response.status_code, response.json()["__type"]
 
 
-class NoKeys:
-    def secret_of(self, access_key_id):
-        return None
-
-
 def test_a_handler_gets_its_context_and_answers():
     seen = []
     response = ask(endpoint(seen), json.dumps({"DomainId": DOMAIN_ID, "New": 1}).encode())
@@ -75,7 +70,7 @@ def test_a_handler_gets_its_context_and_answers():
     [(context, request)] = seen
     assert request == {"DomainId": DOMAIN_ID}
     assert response.headers["x-amzn-requestid"] == context.request_id
-    assert (context.account_id, context.region) == ("123456789012", "us-east-1")
+    assert (context.account_id, context.region) == (ACCOUNT_ID, "us-east-1")
     assert (context.host, context.access_key_id) == ("voice:8470", "")
 
 
@@ -93,7 +88,7 @@ def test_in_a_sandbox_the_region_is_the_one_that_the_client_signed_for():
 
 
 def test_an_unsigned_request_is_refused_before_anything_else_is_looked_at():
-    response = ask(endpoint(access_keys=NoKeys()), b"not json", target="VoiceID.Nonsense")
+    response = ask(endpoint(keys=FakeAccessKeys()), b"not json", target="VoiceID.Nonsense")
     assert code(response) == (400, "MissingAuthenticationTokenException")
 
 
@@ -217,6 +212,126 @@ def test_a_handler_for_no_operation_is_found_at_start():
         endpoint(handlers={"CreateDomian": describe_domain})
 
 
+# --- who may do what, and who is told of it
+
+
+SECRET = "a-secret-of-some-length"
+BODY = json.dumps({"DomainId": DOMAIN_ID}).encode()
+
+
+def key(effect="Allow", action="voiceid:*"):
+    return AccessKey(
+        access_key_id="AKIDEXAMPLE", name="ann", secret=SECRET, policy=policy(effect, action)
+    )
+
+
+def ask_signed(app, body=BODY, *, target="VoiceID.DescribeDomain", secret=SECRET):
+    request = AWSRequest("POST", "http://voice:8470/", data=body, headers={"X-Amz-Target": target})
+    SigV4Auth(Credentials("AKIDEXAMPLE", secret), "voiceid", "eu-west-2").add_auth(request)
+    return ask(app, body, target=target, headers=dict(request.headers))
+
+
+def test_a_signed_request_is_answered_in_its_own_region():
+    seen = []
+    keys = FakeAccessKeys({"AKIDEXAMPLE": key()})
+    assert ask_signed(endpoint(seen, keys=keys)).status_code == 200
+    assert (seen[0][0].region, seen[0][0].access_key_id) == ("eu-west-2", "AKIDEXAMPLE")
+
+
+def test_a_key_that_was_made_a_moment_ago_is_found():
+    keys = FakeAccessKeys(new={"AKIDEXAMPLE": key()})
+    assert ask_signed(endpoint(keys=keys)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answer"),
+    [
+        ({"body": b"not json", "target": "VoiceID.Nonsense", "secret": "guess"},
+         "InvalidSignatureException"),
+        ({"body": b"not json", "target": "VoiceID.Nonsense"}, "UnknownOperationException"),
+        ({"body": b"not json"}, "SerializationException"),
+        ({"body": b'{"DomainId": "short"}'}, "ValidationException"),
+        ({}, "AccessDeniedException"),
+    ],
+)  # fmt: skip
+def test_the_first_refusal_ends_it(wrong, answer):
+    seen = []
+    app = endpoint(
+        seen,
+        keys=FakeAccessKeys({"AKIDEXAMPLE": key("Deny")}),
+        tps={"DescribeDomain": 0.0},
+        directory=FakeDirectory({DOMAIN_ID}),
+    )
+    assert code(ask_signed(app, **wrong))[1] == answer
+    assert seen == []
+
+
+def test_a_policy_refuses_before_the_rate_and_the_rate_before_the_domain():
+    allowed = FakeAccessKeys({"AKIDEXAMPLE": key()})
+    nowhere = FakeDirectory({DOMAIN_ID})
+    app = endpoint(keys=allowed, tps={"DescribeDomain": 1.0}, directory=nowhere)
+    missing = ask_signed(app)
+    assert code(missing) == (400, "ResourceNotFoundException")
+    assert missing.json()["ResourceType"] == "DOMAIN"
+    assert code(ask_signed(app)) == (400, "ThrottlingException")
+    denied = FakeAccessKeys({"AKIDEXAMPLE": key(action="voiceid:List*")})
+    app = endpoint(keys=denied, tps={"DescribeDomain": 1.0}, directory=nowhere)
+    for _ in range(2):  # what is denied uses up nobody's rate
+        refused = ask_signed(app)
+        assert code(refused) == (400, "AccessDeniedException")
+        assert f"arn:aws:iam::{ACCOUNT_ID}:user/ann is not authorized" in refused.json()["Message"]
+
+
+def test_a_call_is_recorded_with_who_made_it_and_what_came_of_it():
+    audit = RecordingAudit()
+    keys = FakeAccessKeys({"AKIDEXAMPLE": key()})
+    app = endpoint(keys=keys, audit=audit)
+    answers = [ask_signed(app), ask_signed(app, target="VoiceID.DeleteDomain")]
+    assert [call.operation for call in audit.calls] == ["DescribeDomain", "DeleteDomain"]
+    for call, answer in zip(audit.calls, answers, strict=True):
+        assert (call.user_name, call.access_key_id) == ("ann", "AKIDEXAMPLE")
+        assert (call.region, call.account_id) == ("eu-west-2", ACCOUNT_ID)
+        assert call.request_id == answer.headers["x-amzn-requestid"]
+        assert call.request == {"DomainId": DOMAIN_ID}
+    done, failed = audit.calls
+    assert (done.response, done.error_code) == ({"Domain": {"DomainId": DOMAIN_ID}}, None)
+    assert (failed.response, failed.error_code) == (None, "InternalServerException")
+
+
+def test_what_is_only_read_is_recorded_where_it_was_denied():
+    audit = RecordingAudit(unwanted={"DescribeDomain"})
+    keys = FakeAccessKeys({"AKIDEXAMPLE": key()})
+    app = endpoint(keys=keys, audit=audit)
+    ask_signed(app)
+    ask_signed(app, b'{"DomainId": "short"}')
+    assert audit.calls == []
+    keys.keys["AKIDEXAMPLE"] = key("Deny")
+    ask_signed(app)
+    assert [call.error_code for call in audit.calls] == ["AccessDeniedException"]
+
+
+def test_what_cannot_be_recorded_is_not_answered_as_if_it_were():
+    app = endpoint(audit=RecordingAudit(failure=errors.StoreError("the disk is full")))
+    assert code(ask(app, BODY)) == (500, "InternalServerException")
+
+
+def test_every_answer_is_counted_under_its_operation():
+    meter = RecordingMeter()
+    app = endpoint(meter=meter)
+    ask(app, BODY)
+    ask(app, b"not json")
+    ask(app, BODY, target="VoiceID.DeleteDomain")
+    ask(app, BODY, target="VoiceID.Nonsense")
+    ask(app, method="GET")
+    assert meter.answers == [
+        ("DescribeDomain", None),
+        ("DescribeDomain", "SerializationException"),
+        ("DeleteDomain", "InternalServerException"),
+        (None, "UnknownOperationException"),
+        (None, "MethodNotAllowedException"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
@@ -250,6 +365,25 @@ def test_a_handler_for_no_operation_is_found_at_start():
                 code="ServiceQuotaExceededException",
                 message="no place",
             ),
+        ),
+        (
+            errors.QuotaExceeded("The quota of 3 domains is used up"),
+            Fault(
+                code="ServiceQuotaExceededException", message="The quota of 3 domains is used up"
+            ),
+        ),
+        (errors.Throttled(), Fault(code="ThrottlingException", message="Rate exceeded")),
+        (errors.AccessDenied("no"), Fault(code="AccessDeniedException", message="no")),
+        (
+            errors.KeyDenied("alias/k", "it is disabled"),
+            Fault(
+                code="AccessDeniedException",
+                message="The key alias/k cannot be used: it is disabled",
+            ),
+        ),
+        (
+            errors.KeyServiceDown("no answer from 10.0.0.1"),
+            Fault(code="InternalServerException", message="Internal Server Error", status=500),
         ),
         (
             errors.StoreError("disk /var/lib is full"),

@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from vivavoce.errors import SealBroken
 from vivavoce.vault.seal import SealingKey, new_key
-from vivavoce.vault.vault import Vault
 
 KEY = SealingKey(bytes(range(32)))
 PLACE = "domain/d/voiceprint/id#1/vector"
@@ -59,14 +58,3 @@ def test_the_blind_index_is_the_same_for_equal_texts_under_one_key_only():
 def test_a_key_of_another_length_is_refused(length):
     with pytest.raises(SealBroken, match="32"):
         SealingKey(bytes(length))
-
-
-def test_a_domain_key_opens_only_for_its_domain_and_under_its_root():
-    vault = Vault(bytes(32))
-    sealed = vault.new_domain_key("one")
-    value = vault.domain_key("one", sealed).seal(b"voice", place=PLACE)
-    assert Vault(bytes(32)).domain_key("one", sealed).unseal(value, place=PLACE) == b"voice"
-    with pytest.raises(SealBroken):
-        vault.domain_key("two", sealed)
-    with pytest.raises(SealBroken):
-        Vault(new_key()).domain_key("one", sealed)

@@ -82,12 +82,12 @@ def upgrade() -> None:
 
     op.create_table(
         "idempotency_tokens",
-        sa.Column("operation", sa.String(length=64), nullable=False),
+        sa.Column("scope", sa.String(length=128), nullable=False),
         sa.Column("token", sa.String(length=64), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("resource_id", sa.String(length=64), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("operation", "token", name=op.f("pk_idempotency_tokens")),
+        sa.PrimaryKeyConstraint("scope", "token", name=op.f("pk_idempotency_tokens")),
     )
     op.create_table(
         "outbox",
