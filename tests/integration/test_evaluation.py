@@ -9,6 +9,7 @@ from tests.integration import rows
 from tests.integration.house import ANNA, BEN, until
 from vivavoce.errors import Conflict, NotFound
 from vivavoce.sessions.documents import evaluation_document
+from vivavoce.store.audit import AuditRows
 
 pytestmark = pytest.mark.anyio
 
@@ -369,6 +370,59 @@ async def test_a_minimum_lowered_during_the_call_decides_on_what_was_heard(house
 
 async def accepted(house):
     return (await authentication(house)).decision == "ACCEPT"
+
+
+# --- who is told of a decision
+
+
+async def test_a_decision_is_counted_and_recorded_when_it_is_given_out_first(house):
+    await house.enroll("anna")
+    await register(house, ANNA)
+    house.decisions.clear()
+    await house.stream(ANNA, 11, speaker_id="anna")
+    await asyncio.gather(*(house.evaluate() for _ in range(4)))
+    assert sorted(house.decisions) == [
+        ("authentication", "ACCEPT", ()),
+        ("fraud", "HIGH_RISK", ("KNOWN_FRAUDSTER",)),
+    ]
+    await house.update(acceptance_threshold=100)
+    evaluation = await house.evaluate()
+    assert house.decisions[2:] == [("authentication", "ACCEPT", ())]
+    records = await house.store.read(lambda tx: tx.audit.page(after=0, size=99))
+    assert len(records) == 3
+    assert records[-1].record["resultId"] == evaluation.authentication.result_id
+    assert records[-1].record["acceptanceThreshold"] == 100
+    assert records[-1].record["evidence"]["netSpeechSeconds"] >= 10
+
+
+async def test_a_decision_is_announced_when_it_is_new_or_was_asked_for(house):
+    async def announced():
+        found = [one for one in await house.announced() if one["action"] == "EVALUATE_SESSION"]
+        return [one["data"]["authenticationResult"]["decision"] for one in found]
+
+    await house.stream(ANNA, 11, speaker_id="anna")
+    for _ in range(3):
+        await house.evaluate()
+    assert await announced() == ["SPEAKER_NOT_ENROLLED"]
+    await house.desk.evaluate(rows.DOMAIN_ID, "call", announce_always=True)
+    assert await announced() == ["SPEAKER_NOT_ENROLLED"] * 2
+
+
+async def test_what_is_undone_is_neither_counted_nor_recorded_nor_announced(house, monkeypatch):
+    await house.stream(ANNA, 11)
+    before = await house.announced()
+
+    def fail(*_, **__):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr(AuditRows, "add", fail)
+        await house.evaluate()
+    assert house.decisions == []
+    assert await house.announced() == before
+    assert await house.store.read(lambda tx: tx.audit.page(after=0, size=9)) == []
+    assert await house.evaluate()
+    assert len(house.decisions) == 2
 
 
 # --- when a speaker was last here

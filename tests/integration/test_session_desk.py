@@ -462,6 +462,19 @@ async def heard(call, seconds):
     return call.progress.net_speech_samples >= seconds * CALL_RATE_HZ
 
 
+# --- announcing
+
+
+async def announced(house):
+    """What was announced, in short."""
+    return [
+        (one["action"], one["status"])
+        if one["sessionId" if "sessionId" in one else "action"]
+        else None
+        for one in await house.announced()
+    ]
+
+
 # --- upkeep
 
 

@@ -1,7 +1,5 @@
 import asyncio
-import contextlib
 import dataclasses
-import sqlite3
 import threading
 
 import numpy as np
@@ -534,6 +532,36 @@ async def test_all_of_a_transaction_happens_or_nothing(filled):
     assert await filled.read(lambda tx: tx.speakers.find(rows.DOMAIN_ID, "c2")) is None
 
 
+async def test_a_look_up_sees_what_was_committed_last_and_waits_for_no_writer(filled):
+    def status(tx):
+        return tx.speakers.get(rows.DOMAIN_ID, rows.SPEAKER_ID).status
+
+    def many(tx):
+        return len(tx.speakers.page(rows.DOMAIN_ID, **PAGE)), status(tx)
+
+    for state in ("ENROLLED", "EXPIRED", "PENDING"):
+        await filled.write(
+            lambda tx, state=state: tx.speakers.set_status(rows.SPEAKER_ID, state, now_ms=1)
+        )
+        assert await filled.look_up(status) == state
+        assert await filled.look_up(many) == (1, state)
+        with pytest.raises(NotFound):  # and what it raises leaves nothing behind
+            await filled.look_up(lambda tx: tx.domains.get(OTHER_DOMAIN))
+    written, seen = threading.Event(), threading.Event()
+
+    def slowly(tx):
+        tx.speakers.set_status(rows.SPEAKER_ID, "OPTED_OUT", now_ms=1)
+        written.set()
+        assert seen.wait(10)
+
+    writing = asyncio.ensure_future(filled.write(slowly))
+    await asyncio.to_thread(written.wait, 10)
+    assert await filled.look_up(status) == await filled.read(status) == "PENDING"
+    seen.set()
+    await writing
+    assert await filled.look_up(status) == await filled.read(status) == "OPTED_OUT"
+
+
 async def test_a_value_moved_to_another_row_does_not_open(filled, database_url):
     await filled.write(
         lambda tx: tx.speakers.add(rows.speaker(speaker_id="id#2", customer_id="c2"))
@@ -622,19 +650,42 @@ async def test_nothing_personal_can_be_read_in_the_files(store, tmp_path):
             assert secret not in content, name
 
 
-async def test_what_is_deleted_leaves_no_sealed_trace_in_the_file(store, tmp_path):
-    def sealed():
-        with contextlib.closing(sqlite3.connect(tmp_path / "vivavoce.db")) as raw:
-            return raw.execute("SELECT sealed_vector FROM voiceprints").fetchall()
-
+async def test_what_is_deleted_leaves_no_sealed_trace_in_the_files(store, tmp_path):
     def work(tx):
         rows.add_domain(tx)
         tx.speakers.add(rows.speaker())
         tx.voiceprints.put(rows.voiceprint(), speech=rows.SPEECH)
+        tx.sessions.add(rows.session())
+        tx.sessions.put_speech(rows.session(), rows.SPEECH, seconds=1.0)
+        tx.evidence.put(rows.evidence(), domain_id=rows.DOMAIN_ID)
+
+    def sealed(tx):
+        columns = (
+            ("voiceprints", "sealed_vector"),
+            ("voiceprints", "substr(sealed_speech, 9000, 60)"),
+            ("speakers", "sealed_key"),
+            ("speakers", "sealed_customer_id"),
+            ("sessions", "substr(sealed_speech, 9000, 60)"),
+            ("evidence", "sealed_vector"),
+        )
+        return [
+            tx.connection.execute(text(f"SELECT {column} FROM {table}")).scalar_one()
+            for table, column in columns
+        ]
+
+    def on_disk():
+        return b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+
+    def delete(tx):
+        tx.sessions.forget_speech_of(rows.SPEAKER_ID)
+        tx.speakers.remove(rows.SPEAKER_ID)
 
     await store.write(work)
-    ((trace,),) = sealed()
-    await store.write(lambda tx: tx.speakers.remove(rows.SPEAKER_ID))
-    store.close()  # the write-ahead log is folded into the file
-    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert trace not in content
+    await store.look_up(lambda tx: tx.domains.get(rows.DOMAIN_ID))  # its connection stays open
+    traces = await store.read(sealed)
+    before = on_disk()
+    assert all(trace in before for trace in traces)
+    await store.write(delete)
+    await store.scrub()  # while the store goes on
+    after = on_disk()
+    assert not any(trace in after for trace in traces)

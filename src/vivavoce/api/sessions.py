@@ -7,6 +7,7 @@ from urllib.parse import quote
 from vivavoce.api import shapes
 from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
+from vivavoce.ids import is_generated
 from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import Announcement, RegistrationData
 from vivavoce.sessions.desk import SessionOptions, StartRequest
@@ -99,6 +100,7 @@ async def register_fraudster_by_session(
 ) -> shapes.RegisterFraudsterBySessionResponse:
     """Put the session's caller on a watchlist."""
     (watchlist_id,) = request.get("WatchlistIds") or [None]
+    named = request["SessionNameOrId"]
     async with context.services.announcer.on_failure(
         lambda error: announcements.fraudster(
             context.domain_arn(request["DomainId"]),
@@ -107,7 +109,10 @@ async def register_fraudster_by_session(
             watchlist_ids=None if watchlist_id is None else [watchlist_id],
             now_ms=context.services.clock.now_ms(),
             data=RegistrationData(
-                source="SESSION_REGISTRATION", source_id=request["SessionNameOrId"], status=None
+                source="SESSION_REGISTRATION",
+                # A session's name is not its id, and whether it has one was not found out.
+                source_id=named if is_generated(named) else None,
+                status=None,
             ),
             error=error,
         )

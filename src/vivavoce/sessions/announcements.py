@@ -103,12 +103,12 @@ class RegistrationData:
     """Where a registration came from.
 
     Attributes:
-        source_id: the session or batch job.
+        source_id: the session or batch job; None where it was named otherwise.
         status: None where it failed.
     """
 
     source: RegistrationSource
-    source_id: str
+    source_id: str | None
     status: RegistrationOutcome | None
 
 

@@ -207,6 +207,15 @@ class DomainSealer(Sealer):
         """The sealer of a speaker or fraudster."""
         return OwnerSealer(self._keys.key(self.open(sealed_key, places.owner_key(owner_id))))
 
+    def require_key(self) -> None:
+        """Make sure that the newest key can be used, though nothing may have to be opened.
+
+        Raises:
+            KeyDenied: the customer's key cannot be used.
+            KeyServiceDown: the key service does not answer.
+        """
+        self._key(self.number)
+
     @cached_property
     def _index_key(self) -> bytes:
         return self.open(self.sealed_index_key, places.DOMAIN_INDEX_KEY)
@@ -242,14 +251,18 @@ class Sealers:
         self._sealers: dict[str, DomainSealer] = {}
 
     def of(self, domain_id: str) -> DomainSealer:
-        """The sealer of a domain.
+        """The sealer of a domain; without its customer's key nothing is done to the domain.
 
         Raises:
             NotFound: there is no such domain, or it was deleted.
+            KeyDenied: the customer's key cannot be used.
+            KeyServiceDown: the key service does not answer.
         """
         sealer = self._sealers.get(domain_id)
         if sealer is None:
-            sealer = self._sealers[domain_id] = self._load(domain_id)
+            sealer = self._load(domain_id)
+            sealer.require_key()
+            self._sealers[domain_id] = sealer
         return sealer
 
     def forget(self, domain_id: str) -> None:

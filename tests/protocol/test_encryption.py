@@ -1,0 +1,313 @@
+"""Customers' keys, while the server runs: disabled, changed, destroyed, kept at AWS KMS."""
+
+import contextlib
+import json
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.protocol.clients import (
+    Caller,
+    add_speaker,
+    furnish,
+    refusal_of,
+    requests_in,
+)
+from tests.server import complaints, wait_for
+from vivavoce.foundation import open_data
+
+CUSTOMER = "anna-4711-kunde"
+MANY = 3000
+FIRST, SECOND = {"KmsKeyId": "alias/first"}, {"KmsKeyId": "alias/second"}
+
+ENDING = frozenset(
+    {
+        *("EndSession", "DeleteDomain", "DeleteFraudster", "DeleteSpeaker", "DeleteWatchlist"),
+        *("DisassociateFraudster", "OptOutSpeaker"),
+    }
+)
+"""What ends something; whether it needs a key is tried where there is nothing left to lose."""
+
+SEALED = frozenset(
+    {
+        *("DescribeDomain", "UpdateDomain", "CreateWatchlist", "UpdateWatchlist"),
+        *("DescribeWatchlist", "ListWatchlists", "DescribeSpeaker", "ListSpeakers"),
+        *("DescribeSession", "ListSessions", "StartSession", "UpdateSession", "EvaluateSession"),
+        *("EnrollBySession", "RegisterFraudsterBySession"),
+    }
+)
+"""What shows or writes something that the customer's key seals."""
+
+
+@pytest.fixture(scope="module")
+def server(launch):
+    return launch()
+
+
+@pytest.fixture(scope="module")
+def owner(server, connect):
+    return connect(server)
+
+
+def keyring(server, *arguments):
+    """What `vivavoce keyring` prints; it must succeed."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "vivavoce", "keyring", *arguments),
+            *("--data-dir", str(server.data_dir)),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+
+
+def named_jobs(client, place):
+    """Jobs whose names are sealed, so that showing them needs the key."""
+    for kind in ("speaker_enrollment", "fraudster_registration"):
+        job = requests_in(place)["StartSpeakerEnrollmentJob"]
+        made = getattr(client, f"start_{kind}_job")(**job, JobName="name-of-a-job")["Job"]
+        yield f"{kind.partition('_')[0]}", made["JobId"]
+
+
+def picture(caller, place):
+    """Everything that can be seen of a place."""
+    requests = requests_in(place)
+    reading = [
+        name for name in requests if name.startswith(("Describe", "List")) and name != "ListDomains"
+    ]
+    answers = {name: caller.send(name, requests[name]) for name in reading}
+    assert Counter(answer.code for answer in answers.values()) == {"OK": len(reading)}
+    return {name: answer.document for name, answer in answers.items()}
+
+
+# --- a key is disabled
+
+
+def test_a_disabled_key_hides_its_domains_at_once_and_opens_them_again(server, owner):
+    key = {"KmsKeyId": "alias/to-be-disabled"}
+    place = furnish(server, owner, CUSTOMER, key=key)
+    other = furnish(server, owner, "ben-0815-kunde")
+    owner.update_domain(
+        DomainId=place.domain_id, Name="name-of-the-domain", ServerSideEncryptionConfiguration=key
+    )
+    jobs = dict(named_jobs(owner, place))
+    of_jobs = {
+        "DescribeSpeakerEnrollmentJob": {"JobId": jobs["speaker"]},
+        "DescribeFraudsterRegistrationJob": {"JobId": jobs["fraudster"]},
+        "ListSpeakerEnrollmentJobs": {},
+        "ListFraudsterRegistrationJobs": {},
+    }
+    caller = Caller(server)
+    before = picture(caller, place), picture(caller, other)
+    for _ in range(2):  # it can be done again
+        keyring(server, "disable", key["KmsKeyId"])
+        for operation, members in requests_in(place).items():
+            if operation in ENDING or operation in ("CreateDomain", "TagResource", "UntagResource"):
+                continue
+            answer = caller.send(operation, members | of_jobs.get(operation, {}))
+            if operation in SEALED or operation in of_jobs:
+                assert answer.code == "AccessDeniedException", operation
+                assert "disabled" in answer.document["Message"]
+            said = json.dumps(answer.document)
+            for secret in (CUSTOMER, "name-of-", "custom"):
+                assert secret not in said.replace("customer", ""), operation
+        pages = owner.get_paginator("list_domains").paginate().build_full_result()
+        (shown,) = [one for one in pages["DomainSummaries"] if one["DomainId"] == place.domain_id]
+        assert shown["DomainStatus"] == "SUSPENDED"
+        assert not {"Name", "Description"} & shown.keys()
+        assert picture(caller, other) == before[1]
+        refused = refusal_of(owner.create_domain, Name="n", ServerSideEncryptionConfiguration=key)
+        assert refused["Error"]["Code"] == "AccessDeniedException"
+        keyring(server, "enable", key["KmsKeyId"])
+        assert picture(caller, place) == before[0]
+
+
+def test_a_domain_whose_key_is_disabled_can_still_be_deleted(server, owner):
+    key = {"KmsKeyId": "alias/to-be-left"}
+    place = furnish(server, owner, CUSTOMER, key=key)
+    keyring(server, "disable", key["KmsKeyId"])
+    caller = Caller(server)
+    for operation in sorted(ENDING - {"DeleteDomain"}):
+        answer = caller.send(operation, requests_in(place)[operation])
+        assert answer.code in ("OK", "AccessDeniedException", "ConflictException"), operation
+        assert CUSTOMER not in json.dumps(answer.document)
+    assert caller.code_of("DeleteDomain", {"DomainId": place.domain_id}) == "OK"
+    pages = owner.get_paginator("list_domains").paginate().build_full_result()
+    assert place.domain_id not in {one["DomainId"] for one in pages["DomainSummaries"]}
+
+
+# --- a key is changed
+
+
+def status_of(client, domain_id):
+    domain = client.describe_domain(DomainId=domain_id)["Domain"]
+    return domain["ServerSideEncryptionUpdateDetails"]["UpdateStatus"]
+
+
+def test_a_domain_gets_another_key_and_the_old_one_can_go(server, owner):
+    place = furnish(server, owner, CUSTOMER, key=FIRST)
+    caller = Caller(server)
+    before = picture(caller, place)
+    old = owner.describe_domain(DomainId=place.domain_id)["Domain"][
+        "ServerSideEncryptionConfiguration"
+    ]["KmsKeyId"]
+    domain = {"DomainId": place.domain_id, "Name": "bank"}
+    updated = owner.update_domain(**domain, ServerSideEncryptionConfiguration=SECOND)["Domain"]
+    details = updated["ServerSideEncryptionUpdateDetails"]
+    assert details["UpdateStatus"] in ("IN_PROGRESS", "COMPLETED")
+    assert details["OldKmsKeyId"] == old
+    assert updated["ServerSideEncryptionConfiguration"]["KmsKeyId"] != old
+    wait_for(lambda: status_of(owner, place.domain_id) == "COMPLETED")
+    keyring(server, "destroy", old, "--yes")
+    after = picture(caller, place)
+    assert before.pop("DescribeDomain")["Domain"]["Name"] == "bank"
+    assert after.pop("DescribeDomain")["Domain"]["Name"] == "bank"
+    assert after == before
+    evaluated = caller.send("EvaluateSession", requests_in(place)["EvaluateSession"]).document
+    assert evaluated["AuthenticationResult"]["Decision"] == "ACCEPT"
+    enrolled = caller.send("EnrollBySession", requests_in(place)["EnrollBySession"]).document
+    assert enrolled["Session"]["EnrollmentRequestDetails"]["Status"] == "COMPLETED"
+    gone = refusal_of(owner.update_domain, **domain, ServerSideEncryptionConfiguration=FIRST)
+    assert gone["Error"]["Code"] == "AccessDeniedException"
+
+
+def test_a_change_of_keys_that_was_killed_half_way_is_finished(launch, connect):
+    server = launch()
+    client = connect(server)
+    place = furnish(server, client, CUSTOMER, key=FIRST)
+    domain_id = place.domain_id
+
+    def crowd(tx):
+        for number in range(MANY):
+            add_speaker(tx, domain_id, f"caller-{number}", status="OPTED_OUT")
+
+    with open_data(server.data_dir) as store:
+        store.write_now(crowd)
+    old = client.describe_domain(DomainId=domain_id)["Domain"]["ServerSideEncryptionConfiguration"]
+    client.update_domain(DomainId=domain_id, Name="bank", ServerSideEncryptionConfiguration=SECOND)
+    wait_for(lambda: by_key(server, domain_id)[2] > 0)
+    server.kill()
+    half_way = by_key(server, domain_id)
+    assert half_way[1] > 0, "it was over before it was killed"
+    assert half_way[2] > 0
+    server.start()
+    again = connect(server)
+    wait_for(lambda: status_of(again, domain_id) == "COMPLETED")
+    assert by_key(server, domain_id) == {2: MANY + 1}
+    keyring(server, "destroy", old["KmsKeyId"], "--yes")
+    speakers = again.get_paginator("list_speakers").paginate(DomainId=domain_id)
+    found = [one["CustomerSpeakerId"] for one in speakers.build_full_result()["SpeakerSummaries"]]
+    assert found == [CUSTOMER, *(f"caller-{number}" for number in range(MANY))]
+    picture(Caller(server), place)
+    # And customer ids are still found: the index has not changed.
+    last = again.describe_speaker(DomainId=domain_id, SpeakerId=f"caller-{MANY - 1}")
+    assert last["Speaker"]["Status"] == "OPTED_OUT"
+
+
+def by_key(server, domain_id):
+    """How many speakers' keys are under each of the domain's keys, by its number."""
+    with contextlib.closing(sqlite3.connect(server.data_dir / "vivavoce.db")) as database:
+        rows = database.execute(
+            "SELECT substr(sealed_key, 1, 2) FROM speakers WHERE domain_id = ?", (domain_id,)
+        )
+        return Counter(int.from_bytes(number, "big") for (number,) in rows)
+
+
+def test_a_change_that_a_key_denies_fails_and_is_tried_again_on_demand(server, owner):
+    old, new = {"KmsKeyId": "alias/old"}, {"KmsKeyId": "alias/new"}
+    place = furnish(server, owner, CUSTOMER, key=old)
+    domain_id = place.domain_id
+    with open_data(server.data_dir) as store:
+        store.write_now(
+            lambda tx: [
+                add_speaker(tx, domain_id, f"caller-{number}", status="OPTED_OUT")
+                for number in range(MANY)
+            ]
+        )
+    owner.update_domain(DomainId=domain_id, Name="bank", ServerSideEncryptionConfiguration=new)
+    again = {"DomainId": domain_id, "Name": "bank", "ServerSideEncryptionConfiguration": new}
+    third = {**again, "ServerSideEncryptionConfiguration": {"KmsKeyId": "alias/third"}}
+    # The command takes longer than the change; the file is what the server looks at.
+    disable_now(server, old["KmsKeyId"])
+    wait_for(lambda: status_of(owner, domain_id) in ("FAILED", "COMPLETED"))
+    if status_of(owner, domain_id) == "FAILED":
+        details = owner.describe_domain(DomainId=domain_id)["Domain"][
+            "ServerSideEncryptionUpdateDetails"
+        ]
+        assert "disabled" in details["Message"]
+        disable_now(server, old["KmsKeyId"], do="enable")
+        details = owner.update_domain(**again)["Domain"]["ServerSideEncryptionUpdateDetails"]
+        assert details["UpdateStatus"] in ("IN_PROGRESS", "COMPLETED")
+        assert "Message" not in details
+        wait_for(lambda: status_of(owner, domain_id) == "COMPLETED")
+    owner.update_domain(**third)
+    wait_for(lambda: status_of(owner, domain_id) == "COMPLETED")
+    picture(Caller(server), place)
+
+
+def disable_now(server, alias, *, do="disable"):
+    """What the command does, without the time that a process takes to start."""
+    from vivavoce.vault.keyfile import load_or_create_root_key
+    from vivavoce.vault.keyring import KEYRING_FILE, LocalKeyring
+    from vivavoce.vault.seal import SealingKey
+
+    root = load_or_create_root_key(server.data_dir / "root.key", may_create=False)
+    getattr(LocalKeyring(server.data_dir / KEYRING_FILE, SealingKey(root)), do)(alias)
+
+
+# --- keys at AWS KMS
+
+
+@pytest.fixture
+def kms(monkeypatch, tmp_path):
+    """A KMS, and the credentials that lead to it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    client = boto3.client("kms", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+    yield client
+    client.close()
+    moto.stop()
+
+
+def test_a_key_at_aws_kms_is_obeyed_too(kms, launch, connect):
+    server = launch(kms="aws", kms_endpoint_url=kms.meta.endpoint_url, key_cache_s=0)
+    client = connect(server)
+    first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    kms.create_alias(AliasName="alias/bank", TargetKeyId=first)
+    place = furnish(server, client, CUSTOMER, key={"KmsKeyId": "alias/bank"})
+    caller = Caller(server)
+    before = picture(caller, place)
+    shown = before["DescribeDomain"]["Domain"]["ServerSideEncryptionConfiguration"]["KmsKeyId"]
+    assert shown == first
+    unknown = {"KmsKeyId": "alias/nobody"}
+    refused = refusal_of(client.create_domain, Name="n", ServerSideEncryptionConfiguration=unknown)
+    assert refused["Error"]["Code"] == "AccessDeniedException"
+    kms.disable_key(KeyId=first)
+    for operation in sorted(SEALED):
+        answer = caller.send(operation, requests_in(place)[operation])
+        assert answer.code == "AccessDeniedException", operation
+        assert CUSTOMER not in json.dumps(answer.document)
+    kms.enable_key(KeyId=first)
+    assert picture(caller, place) == before
+    client.update_domain(
+        DomainId=place.domain_id,
+        Name="bank",
+        ServerSideEncryptionConfiguration={"KmsKeyId": second},
+    )
+    wait_for(lambda: status_of(client, place.domain_id) == "COMPLETED")
+    kms.schedule_key_deletion(KeyId=first)
+    after = picture(caller, place)
+    assert after["ListSpeakers"] == before["ListSpeakers"]
+    assert not (server.data_dir / "keyring.json").exists()
+    assert complaints(server.log) == []
