@@ -398,7 +398,7 @@ async def test_a_decision_is_counted_and_recorded_when_it_is_given_out_first(hou
 async def test_a_decision_is_announced_when_it_is_new_or_was_asked_for(house):
     async def announced():
         found = [one for one in await house.announced() if one["action"] == "EVALUATE_SESSION"]
-        return [one["data"]["authenticationResult"]["decision"] for one in found]
+        return [one["session"]["authenticationResult"]["decision"] for one in found]
 
     await house.stream(ANNA, 11, speaker_id="anna")
     for _ in range(3):
@@ -415,9 +415,10 @@ async def test_what_is_undone_is_neither_counted_nor_recorded_nor_announced(hous
     def fail(*_, **__):
         raise OSError("the disk is full")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+    with monkeypatch.context() as patch:
         patch.setattr(AuditRows, "add", fail)
-        await house.evaluate()
+        with pytest.raises(OSError, match="full"):
+            await house.evaluate()
     assert house.decisions == []
     assert await house.announced() == before
     assert await house.store.read(lambda tx: tx.audit.page(after=0, size=9)) == []

@@ -466,13 +466,47 @@ async def heard(call, seconds):
 
 
 async def announced(house):
-    """What was announced, in short."""
-    return [
-        (one["action"], one["status"])
-        if one["sessionId" if "sessionId" in one else "action"]
-        else None
-        for one in await house.announced()
+    """What was announced: each action with what came of it."""
+    return [(one["action"], one["status"]) for one in await house.announced()]
+
+
+async def test_what_happens_to_a_session_is_announced_in_its_order(house):
+    session, token = await house.start(speaker_id="anna")
+    await house.desk.enroll(rows.DOMAIN_ID, "call")
+    call = await house.open(session, token)
+    await house.say(call, ANNA, 31)
+    await house.desk.end(rows.DOMAIN_ID, "call")
+    await house.update(risk_threshold=7)
+    await house.desk.register_fraudster(rows.DOMAIN_ID, "call", None)
+    for _ in range(2):  # ended and enrolled before: nothing happens
+        await house.desk.end(rows.DOMAIN_ID, "call")
+    told = await announced(house)
+    told.remove(("ENROLL_SPEAKER", "SUCCEEDED"))  # during the call, or at its end
+    assert told == [
+        ("SESSION_ENROLLMENT_REQUEST", "SUBMITTED"),
+        ("START_SESSION", "STREAMING_STARTED"),
+        ("START_SESSION", "STREAMING_ENDED"),
+        ("UPDATE_SESSION", "SUCCEEDED"),
+        ("REGISTER_FRAUDSTER", "SUCCEEDED"),
     ]
+
+
+async def test_what_is_refused_or_undone_is_not_announced_as_done(house):
+    await house.start()
+    await conflict(house.desk.enroll(rows.DOMAIN_ID, "call"))
+    await missing(house.update(watchlist_id="w" * 22))
+    with pytest.raises(NotEnoughSpeech):
+        await house.desk.register_fraudster(rows.DOMAIN_ID, "call", None)
+    assert await announced(house) == []
+
+
+async def test_a_stream_that_a_crash_interrupted_is_announced_as_failed(house):
+    session, token = await house.start()
+    await house.open(session, token)
+    again = build_house(house.store, house.vault)
+    await again.desk.recover()
+    assert (await announced(house))[-1] == ("START_SESSION", "STREAMING_FAILED")
+    again.calls.close()
 
 
 # --- upkeep

@@ -29,6 +29,9 @@ from vivavoce.models.card import read_card
 from vivavoce.models.registry import find, models_folder
 from vivavoce.store.access_keys import AccessKeyRecord
 from vivavoce.store.records import Evidence, Fraudster, Session, Speaker, Voiceprint
+from vivavoce.store.store import open_store
+from vivavoce.vault.keyfile import load_or_create_root_key
+from vivavoce.vault.vault import Vault
 
 REGION = "us-east-1"
 ACCOUNT_ID = "000000000000"
@@ -211,13 +214,28 @@ class Place:
     registration_job_id: str
 
 
-def furnish(server, client, customer_id="customer-4711", region=REGION, key=KEY):
+@contextlib.contextmanager
+def data_of(server, customer_keys=None):
+    """The store of the running server; its customers' keys are in its keyring, or elsewhere."""
+    if customer_keys is None:
+        with open_data(server.data_dir) as store:
+            yield store
+        return
+    root_key = load_or_create_root_key(server.data_dir / "root.key", may_create=False)
+    database = f"sqlite:///{server.data_dir / 'vivavoce.db'}"
+    with contextlib.closing(open_store(database, Vault(root_key, customer_keys))) as store:
+        yield store
+
+
+def furnish(
+    server, client, customer_id="customer-4711", *, region=REGION, key=KEY, customer_keys=None
+):
     """Make a domain, and one of everything in it."""
     domain = client.create_domain(Name="bank", ServerSideEncryptionConfiguration=key)["Domain"]
     domain_id = domain["DomainId"]
     watchlist = client.create_watchlist(DomainId=domain_id, Name="custom")["Watchlist"]
     default_watchlist_id = domain["WatchlistDetails"]["DefaultWatchlistId"]
-    with open_data(server.data_dir) as store:
+    with data_of(server, customer_keys) as store:
         speaker_id = store.write_now(lambda tx: add_speaker(tx, domain_id, customer_id))
         fraudster_id = store.write_now(
             lambda tx: add_fraudster(tx, domain_id, default_watchlist_id)

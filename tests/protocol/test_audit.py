@@ -296,11 +296,10 @@ def test_any_byte_of_any_record_that_is_changed_is_noticed(copy):
         "DELETE FROM audit WHERE sequence > 10",
         "DELETE FROM audit",
         "UPDATE audit SET sequence = sequence + 100000 WHERE sequence = 5",
-        "UPDATE audit SET record = (SELECT record FROM audit WHERE sequence = 1) WHERE sequence = 2",
+        "UPDATE audit SET at_ms = at_ms + 1 WHERE sequence = (SELECT MAX(sequence) FROM audit)",
         "UPDATE audit_head SET sequence = sequence - 1",
         "DELETE FROM audit_head",
-        "INSERT INTO audit SELECT (SELECT MAX(sequence) FROM audit) + 1, at_ms, record, mac"
-        " FROM audit WHERE sequence = 1",
+        "INSERT INTO audit SELECT sequence + 100000, at_ms, record, mac FROM audit LIMIT 1",
     ],
 )
 def test_a_record_that_is_missing_moved_or_added_is_noticed(copy, statement):

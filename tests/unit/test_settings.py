@@ -49,6 +49,14 @@ def test_the_file_lies_in_the_data_folder_wherever_that_is_named(folder, monkeyp
         ("auth", "basic"),
         ("account_id", "123"),
         ("colour", "red"),
+        ("kms", "azure"),
+        ("key_cache_s", -1),
+        ("quotas", "on"),
+        ("quota_domains", -1),
+        ("throttle_tps", 5),
+        ("domain_erase_days", 0),
+        ("speaker_expiry_days", float("inf")),
+        ("audit", "none"),
     ],
 )
 def test_a_value_out_of_range_or_an_unknown_name_is_refused_by_name(name, value):
@@ -73,6 +81,27 @@ def test_a_file_that_is_no_text_is_refused(folder):
     (folder / "vivavoce.toml").write_bytes(b"host = '\xff'\n")
     with pytest.raises(SettingsInvalid, match=r"vivavoce\.toml"):
         read_settings({"data_dir": folder})
+
+
+def test_rates_are_read_from_the_environment_as_json_and_from_the_file_as_a_table(
+    folder, monkeypatch
+):
+    write(folder, "[throttle_tps]\nListSpeakers = 2\n")
+    assert read_settings({"data_dir": folder}).throttle_tps == {"ListSpeakers": 2.0}
+    monkeypatch.setenv("VIVAVOCE_THROTTLE_TPS", '{"ListSpeakers": 5}')
+    assert read_settings({"data_dir": folder}).throttle_tps == {"ListSpeakers": 5.0}
+    for text in ("5", '{"ListSpeakers": "many"}', "{"):
+        monkeypatch.setenv("VIVAVOCE_THROTTLE_TPS", text)
+        with pytest.raises(SettingsInvalid, match="throttle_tps"):
+            read_settings({"data_dir": folder})
+
+
+def test_a_secret_is_not_shown(monkeypatch):
+    monkeypatch.setenv("VIVAVOCE_EVENTS_WEBHOOK_SECRET", "whsec_c2VjcmV0")
+    settings = read_settings({})
+    assert settings.events_webhook_secret is not None
+    assert settings.events_webhook_secret.get_secret_value() == "whsec_c2VjcmV0"
+    assert "c2VjcmV0" not in repr(settings)
 
 
 def test_settings_cannot_be_changed_later():
