@@ -22,7 +22,7 @@ from vivavoce.api.services import Services
 from vivavoce.api.throttle import AWS_TPS, Throttle
 from vivavoce.call.calls import Calls
 from vivavoce.clock import Clock, SystemClock
-from vivavoce.errors import SettingsInvalid
+from vivavoce.errors import AuditBroken, SettingsInvalid
 from vivavoce.events.delivery import DeliveryWorker
 from vivavoce.events.eventbridge import EventBridgeSink
 from vivavoce.events.jsonl import JsonLinesSink
@@ -130,6 +130,7 @@ def build_app(foundation: Foundation) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await keys.refresh()
         await desk.recover()
+        await _note_audit_head(store)
         deliveries.start()
         tasks = [asyncio.create_task(one.run()) for one in upkeep]
         tasks.append(asyncio.create_task(reencryptor.run()))
@@ -145,6 +146,7 @@ def build_app(foundation: Foundation) -> Starlette:
         calls.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         await deliveries.stop()
+        await _note_audit_head(store)
         store.close()
 
     async def ready(_: Request) -> Response:
@@ -172,6 +174,16 @@ def build_app(foundation: Foundation) -> Starlette:
 
 async def _alive(_: Request) -> Response:
     return JSONResponse({"status": "alive"})
+
+
+async def _note_audit_head(store: Store) -> None:
+    """Note in the server's own log where the audit log ends, for `audit verify --expect`."""
+    try:
+        head = await store.read(lambda tx: tx.audit.head())
+    except AuditBroken as error:
+        _log.error("%s; nothing can be recorded, so nothing can be changed", error)
+    else:
+        _log.info("audit head %s", head)
 
 
 class _Upkeep:

@@ -4,8 +4,6 @@ import contextlib
 import fcntl
 import ipaddress
 import os
-import secrets
-import string
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from vivavoce.errors import KeyUnavailable, SettingsInvalid, StoreError
 from vivavoce.models.engines import Models, load_models
 from vivavoce.models.registry import models_folder
 from vivavoce.settings import Settings
-from vivavoce.store.access_keys import AccessKeyRecord
+from vivavoce.store.access_keys import new_access_key
 from vivavoce.store.quotas import AWS_QUOTAS, NO_QUOTAS, Quotas
 from vivavoce.store.store import Store, open_store
 from vivavoce.vault.customer_keys import CustomerKeys
@@ -167,22 +165,12 @@ def _lock(folder: Path) -> IO[bytes]:
 
 def _add_first_access_key(store: Store, folder: Path) -> None:
     """Make the first access key and the shared-credentials file that clients read it from."""
-    alphabet = string.ascii_uppercase + string.digits
-    access_key_id = "VV" + "".join(secrets.choice(alphabet) for _ in range(18))
-    secret = secrets.token_urlsafe(30)
+    record = new_access_key(name="default", policy=_ALLOW_ALL, now_ms=SystemClock().now_ms())
     # The file comes first: a key in the database whose secret nobody was told would be lost.
     write_private(
         folder / "credentials",
-        f"[default]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret}\n",
-    )
-    record = AccessKeyRecord(
-        access_key_id=access_key_id,
-        name="default",
-        secret=secret,
-        session_token=None,
-        policy=_ALLOW_ALL,
-        created_ms=SystemClock().now_ms(),
-        expires_ms=None,
+        f"[default]\naws_access_key_id = {record.access_key_id}\n"
+        f"aws_secret_access_key = {record.secret}\n",
     )
     store.write_now(lambda tx: tx.access_keys.add(record))
 

@@ -11,6 +11,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -118,7 +119,7 @@ class Settings(BaseSettings):
         Literal["off", "aws"], Field(description="'aws': Amazon's default requests a second")
     ] = "off"
     throttle_tps: Annotated[
-        dict[str, float],
+        dict[str, Annotated[float, Field(gt=0)]],
         Field(description='requests a second by operation, such as {"ListSpeakers": 5}'),
     ] = {}
     audit: Annotated[
@@ -194,5 +195,8 @@ def read_settings(overrides: Mapping[str, Any]) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsInvalid(f"setting {name}: {first['msg']}") from error
+    except SettingsError as error:
+        # Only what is read as JSON can fail so: of the other values the text is taken as it is.
+        raise SettingsInvalid(f"{error}: it is not valid JSON") from error
     except (TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{file} is not valid TOML: {error}") from error

@@ -90,7 +90,7 @@ def test_rates_are_read_from_the_environment_as_json_and_from_the_file_as_a_tabl
     assert read_settings({"data_dir": folder}).throttle_tps == {"ListSpeakers": 2.0}
     monkeypatch.setenv("VIVAVOCE_THROTTLE_TPS", '{"ListSpeakers": 5}')
     assert read_settings({"data_dir": folder}).throttle_tps == {"ListSpeakers": 5.0}
-    for text in ("5", '{"ListSpeakers": "many"}', "{"):
+    for text in ("5", '{"ListSpeakers": "many"}', '{"ListSpeakers": 0}', "{"):
         monkeypatch.setenv("VIVAVOCE_THROTTLE_TPS", text)
         with pytest.raises(SettingsInvalid, match="throttle_tps"):
             read_settings({"data_dir": folder})

@@ -2,8 +2,6 @@
 
 import json
 import re
-import secrets
-import string
 import sys
 from datetime import UTC
 from pathlib import Path
@@ -16,13 +14,10 @@ from vivavoce.clock import SystemClock, to_datetime
 from vivavoce.errors import AccessKeyError, PolicyInvalid
 from vivavoce.foundation import open_data
 from vivavoce.settings import read_settings
-from vivavoce.store.access_keys import AccessKeyRecord
+from vivavoce.store.access_keys import AccessKeyRecord, new_access_key
 
 _EVERYTHING = (f"{SERVICE}:*",)
 _READING = (f"{SERVICE}:Describe*", f"{SERVICE}:List*")
-
-_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
-"""Source: IAM's user names; a key's name stands in ARNs as one."""
 
 _DOMAIN_ID = re.compile("[a-zA-Z0-9]{22}")
 _REGION = re.compile("[a-zA-Z0-9-]{1,64}")
@@ -30,7 +25,6 @@ _LIFETIME = re.compile("([1-9][0-9]{0,5})([smhd])")
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MAX_LIFETIME_MS = 366 * _UNIT_MS["d"]
 
-_KEY_LETTERS = string.ascii_uppercase + string.digits
 _SHORT = 60
 _SHORT_WORDS = {
     "Action": "",
@@ -95,7 +89,7 @@ def create(
     Example: vivavoce keys create --name desk --domain UcUuCPFOsAjzg9xoByUatN >> credentials
     """
     now_ms = SystemClock().now_ms()
-    record = _new_key(
+    record = new_access_key(
         name=name,
         policy=_policy_text(policy, domain or [], region, read_only=read_only),
         now_ms=now_ms,
@@ -142,25 +136,6 @@ def revoke(
 
 def _folder(data_dir: Path | None) -> Path:
     return read_settings({"data_dir": data_dir}).data_dir
-
-
-def _new_key(
-    *, name: str | None, policy: str, now_ms: int, lifetime_ms: int | None
-) -> AccessKeyRecord:
-    prefix = "VV" if lifetime_ms is None else "VT"
-    access_key_id = prefix + "".join(secrets.choice(_KEY_LETTERS) for _ in range(18))
-    name = access_key_id if name is None else name
-    if not _NAME.fullmatch(name):
-        raise AccessKeyError("a name has 1 to 64 letters, digits, or characters of +=,.@_-")
-    return AccessKeyRecord(
-        access_key_id=access_key_id,
-        name=name,
-        secret=secrets.token_urlsafe(30),
-        session_token=None if lifetime_ms is None else secrets.token_urlsafe(48),
-        policy=policy,
-        created_ms=now_ms,
-        expires_ms=None if lifetime_ms is None else now_ms + lifetime_ms,
-    )
 
 
 def _policy_text(

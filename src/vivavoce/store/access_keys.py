@@ -1,5 +1,8 @@
 """Rows of access keys. Secrets are sealed under the root key; they are shown once, when made."""
 
+import re
+import secrets
+import string
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +12,11 @@ from sqlalchemy.exc import IntegrityError
 from vivavoce.errors import AccessKeyError
 from vivavoce.store import tables
 from vivavoce.store.sealing import Keys
+
+_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
+"""Source: IAM's user names; a key's name stands in ARNs as one."""
+
+_KEY_LETTERS = string.ascii_uppercase + string.digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +40,37 @@ class AccessKeyRecord:
     policy: str
     created_ms: int
     expires_ms: int | None
+
+
+def new_access_key(
+    *, name: str | None, policy: str, now_ms: int, lifetime_ms: int | None = None
+) -> AccessKeyRecord:
+    """A new key with random secrets; not stored yet.
+
+    Args:
+        name: who holds it; None takes the key's own id.
+        policy: what it may do, in IAM's JSON.
+        now_ms: the time.
+        lifetime_ms: how long a temporary key serves; None for a permanent one.
+
+    Raises:
+        AccessKeyError: the name is not one.
+    """
+    # Told from AWS's own, which begin with AK and AS.
+    prefix = "VV" if lifetime_ms is None else "VT"
+    access_key_id = prefix + "".join(secrets.choice(_KEY_LETTERS) for _ in range(18))
+    name = access_key_id if name is None else name
+    if not _NAME.fullmatch(name):
+        raise AccessKeyError("a name has 1 to 64 letters, digits, or characters of +=,.@_-")
+    return AccessKeyRecord(
+        access_key_id=access_key_id,
+        name=name,
+        secret=secrets.token_urlsafe(30),
+        session_token=None if lifetime_ms is None else secrets.token_urlsafe(48),
+        policy=policy,
+        created_ms=now_ms,
+        expires_ms=None if lifetime_ms is None else now_ms + lifetime_ms,
+    )
 
 
 class AccessKeyRows:
