@@ -259,6 +259,8 @@ def _sinks(settings: Settings, clock: Clock) -> list[Sink]:
 
 
 def _tps(settings: Settings) -> Mapping[str, float]:
+    if strangers := settings.throttle_tps.keys() - HANDLERS.keys():
+        raise SettingsInvalid(f"setting throttle_tps: no such operation: {', '.join(strangers)}")
     return {**(AWS_TPS if settings.throttles == "aws" else {}), **settings.throttle_tps}
 
 

@@ -477,6 +477,7 @@ class SessionDesk:
             tx.tokens.forget_before(now_ms - _TOKEN_LIFETIME_MS)
 
         await self._store.write(work)
+        await self._store.give_back()
         await self._store.scrub()
 
     # --- steps

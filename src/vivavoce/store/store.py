@@ -1,6 +1,7 @@
 """The store: transactions, one after the other for writers, side by side for readers."""
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -31,7 +32,12 @@ from vivavoce.store.voiceprints import Voiceprints
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _READERS = 4
+
+_SLICE_PAGES = 1000
+"""Pages given back in one go: writers wait behind it for some milliseconds."""
 
 _BATCH = 64
 """Works committed together at most: one fsync serves them all, and none waits long for it."""
@@ -50,13 +56,16 @@ class Transaction:
         self._after_commit: list[Callable[[], None]] = []
 
     def after_commit(self, act: Callable[[], None]) -> None:
-        """Do something once what was written is there for others; it must not raise."""
+        """Do something once what was written is there for others; if it fails, that is logged."""
         self._after_commit.append(act)
 
     def committed(self) -> None:
         """Do what was to be done after the commit."""
         for act in self._after_commit:
-            act()
+            try:
+                act()
+            except Exception:  # noqa: BLE001 - what was written stands, and others wait to hear so
+                _log.exception("what was to be done after a commit failed")
 
     @cached_property
     def sealers(self) -> Sealers:
@@ -285,6 +294,26 @@ class Store:
             connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             connection.close()
+
+    async def give_back(self) -> None:
+        """Give pages that hold nothing any more back to the file system; in slices, for writers."""
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(self._writer, self._give_back_some):
+            pass
+
+    def _give_back_some(self) -> bool:
+        """Give some pages back; tells whether there are more."""
+        if self._engine.dialect.name != "sqlite":
+            return False
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            (before,) = cast("tuple[int]", cursor.execute("PRAGMA freelist_count").fetchone())
+            cursor.execute(f"PRAGMA incremental_vacuum({_SLICE_PAGES})").fetchall()
+            (after,) = cast("tuple[int]", cursor.execute("PRAGMA freelist_count").fetchone())
+        finally:
+            connection.close()
+        return 0 < after < before
 
     def close(self) -> None:
         """Finish what runs and close the database."""
