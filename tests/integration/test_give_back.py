@@ -1,12 +1,14 @@
 """What was deleted leaves the file, and the file gets shorter."""
 
 import numpy as np
+import pytest
 
 from tests.integration import rows
 from vivavoce.ids import generated_id
 from vivavoce.store.store import open_store
 
 
+@pytest.mark.anyio
 async def test_freed_pages_are_given_back(tmp_path, vault):
     path = tmp_path / "vivavoce.db"
     store = open_store(f"sqlite:///{path}", vault)
