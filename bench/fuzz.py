@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import string
 import subprocess
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import boto3
 from botocore.auth import SigV4Auth
@@ -536,26 +537,40 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "vivavoce", "serve", "--port", "0", "--data-dir", folder],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        log = folder / "server.log"
+        with log.open("wb") as said:  # a pipe that nobody reads would stop the server
+            server = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "vivavoce", "serve", "--port", "0"),
+                    *("--data-dir", str(folder / "data")),
+                ],
+                stderr=said,
+            )
         try:
-            _bombard(arguments, server, Path(folder))
+            _bombard(arguments, server, folder / "data", _port(log))
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=60)
 
 
-def _bombard(arguments: argparse.Namespace, server: subprocess.Popen[str], folder: Path) -> None:
-    said = cast("TextIO", server.stderr)
-    line = said.readline()
-    while "listens on" not in line:
-        print(line, end="", file=sys.stderr)
-        line = said.readline()
-    port = int(line.rsplit(":", 1)[1])
+def _port(log: Path) -> int:
+    """The port that a server says it listens on."""
+    until_s = time.monotonic() + _START_S
+    while time.monotonic() < until_s:
+        found = re.search(
+            r"listens on http://127\.0\.0\.1:(\d+)\n", log.read_text(encoding="utf-8")
+        )
+        if found:
+            return int(found[1])
+        time.sleep(0.05)
+    raise TimeoutError(log.read_text(encoding="utf-8"))
+
+
+def _bombard(
+    arguments: argparse.Namespace, server: subprocess.Popen[bytes], folder: Path, port: int
+) -> None:
     file = configparser.ConfigParser()
     file.read(folder / "credentials")
     key = file["default"]

@@ -33,9 +33,10 @@ from vivavoce.gateway.native import NativeGateway, Patience
 from vivavoce.metrics import CONTENT_TYPE_LATEST, Metrics, generate_latest, new_registry
 from vivavoce.models.engines import Engines
 from vivavoce.sessions.announcer import Announcer
-from vivavoce.sessions.desk import Retention, SessionDesk
+from vivavoce.sessions.desk import SessionDesk
 from vivavoce.sessions.domains import DomainDesk, Reencryptor
 from vivavoce.sessions.outbox import StoredOutbox
+from vivavoce.sessions.retention import Retention, Sweeper
 from vivavoce.settings import Settings
 from vivavoce.store.store import Store
 
@@ -45,6 +46,8 @@ _KEYS_S = 1.0
 """Access keys that a command made or revoked are in force after this."""
 
 _DAY_S = 86_400.0
+_DEAD_EVENTS_MS = 30 * 86_400_000
+"""Events that were given up wait so long for an operator."""
 
 _log = logging.getLogger(__name__)
 
@@ -114,22 +117,20 @@ def build_app(foundation: Foundation) -> Starlette:
         clock=clock,
     )
     gateway = NativeGateway(desk, Patience(grace_s=settings.grace_s, idle_s=settings.idle_s))
-    retention = _retention(settings)
-
-    async def count() -> None:
-        now_ms = clock.now_ms()
-        metrics.set_domain_counts(await store.read(lambda tx: tx.counts.of_domains(now_ms=now_ms)))
+    sweeper = Sweeper(store=store, clock=clock, retention=_retention(settings))
 
     upkeep = (
         _Upkeep("the access keys", keys.refresh, every_s=_KEYS_S),
-        _Upkeep("what is old", lambda: desk.forget_old(retention), every_s=_SWEEP_S),
-        _Upkeep("what there is", count, every_s=_COUNT_S),
+        _Upkeep("streams without a call", desk.end_lost, every_s=_SWEEP_S),
+        _Upkeep("what is old", sweeper.sweep, every_s=_SWEEP_S),
+        *_chores(store, metrics, clock),
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         await keys.refresh()
         await desk.recover()
+        await store.write(lambda tx: tx.outbox.bury_strangers(deliveries.names))
         await _note_audit_head(store)
         deliveries.start()
         tasks = [asyncio.create_task(one.run()) for one in upkeep]
@@ -176,16 +177,6 @@ async def _alive(_: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-async def _note_audit_head(store: Store) -> None:
-    """Note in the server's own log where the audit log ends, for `audit verify --expect`."""
-    try:
-        head = await store.read(lambda tx: tx.audit.head())
-    except AuditBroken as error:
-        _log.error("%s; nothing can be recorded, so nothing can be changed", error)
-    else:
-        _log.info("audit head %s", head)
-
-
 class _Upkeep:
     """Something done now and then as long as the server runs."""
 
@@ -202,6 +193,31 @@ class _Upkeep:
             except Exception:  # noqa: BLE001 - upkeep that fails is tried again, and calls go on
                 _log.exception("upkeep of %s failed; trying again later", self._what)
             await asyncio.sleep(self._every_s)
+
+
+def _chores(store: Store, metrics: Metrics, clock: Clock) -> tuple[_Upkeep, ...]:
+    async def discard_dead() -> None:
+        before_ms = clock.now_ms() - _DEAD_EVENTS_MS
+        await store.write(lambda tx: tx.outbox.discard_dead_before(before_ms))
+
+    async def count() -> None:
+        now_ms = clock.now_ms()
+        metrics.set_domain_counts(await store.read(lambda tx: tx.counts.of_domains(now_ms=now_ms)))
+
+    return (
+        _Upkeep("dead events", discard_dead, every_s=_SWEEP_S),
+        _Upkeep("what there is", count, every_s=_COUNT_S),
+    )
+
+
+async def _note_audit_head(store: Store) -> None:
+    """Note in the server's own log where the audit log ends, for `audit verify --expect`."""
+    try:
+        head = await store.read(lambda tx: tx.audit.head())
+    except AuditBroken as error:
+        _log.error("%s; nothing can be recorded, so changes are refused", error)
+    else:
+        _log.info("audit head %s", head)
 
 
 class _Deliveries:

@@ -24,3 +24,8 @@ class SystemClock:
 def to_datetime(instant_ms: int) -> datetime:
     """Milliseconds since the epoch as an aware UTC datetime."""
     return datetime.fromtimestamp(instant_ms / 1000, tz=UTC)
+
+
+def iso_utc(instant_ms: int) -> str:
+    """Milliseconds since the epoch as text, such as `2026-01-31T08:00:00.000Z`."""
+    return to_datetime(instant_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import ipaddress
+import logging
 import os
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ _ALLOW_ALL = (
     '{"Version": "2012-10-17", '
     '"Statement": {"Effect": "Allow", "Action": "voiceid:*", "Resource": "*"}}'
 )
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +69,14 @@ def lay_foundation(settings: Settings) -> Foundation:
     vault = Vault(root_key, _customer_keys(settings, root_key), cache_s=settings.key_cache_s)
     store = _open(folder, vault, _quotas(settings))
     try:
-        _require_keyring(settings, store)
+        if settings.kms == "local":
+            _require_keyring(settings.data_dir, store, root_key)
         nobody_yet = not (settings.data_dir / "credentials").exists()
-        if nobody_yet and not store.read_now(lambda tx: tx.access_keys.all()):
-            _add_first_access_key(store, folder)
+        if not store.read_now(lambda tx: tx.access_keys.all()):
+            if nobody_yet:
+                _add_first_access_key(store, folder)
+            else:
+                _log.warning("there are no access keys; make one with `vivavoce keys create`")
     except BaseException:
         store.close()
         raise
@@ -90,13 +98,15 @@ def open_data(folder: Path) -> Generator[Store]:
         )
     os.umask(0o077)
     root_key = load_or_create_root_key(folder / "root.key", may_create=False)
-    store = _open(
-        folder, Vault(root_key, LocalKeyring(folder / KEYRING_FILE, SealingKey(root_key)))
-    )
+    store = _open(folder, Vault(root_key, _keyring(folder, root_key)))
     try:
         yield store
     finally:
         store.close()
+
+
+def _keyring(folder: Path, root_key: bytes) -> LocalKeyring:
+    return LocalKeyring(folder / KEYRING_FILE, SealingKey(root_key), may_create=False)
 
 
 def _database(folder: Path) -> Path:
@@ -109,22 +119,24 @@ def _open(folder: Path, vault: Vault, quotas: Quotas = NO_QUOTAS) -> Store:
 
 def _customer_keys(settings: Settings, root_key: bytes) -> CustomerKeys:
     if settings.kms == "local":
-        return LocalKeyring(settings.data_dir / KEYRING_FILE, SealingKey(root_key))
+        return _keyring(settings.data_dir, root_key)
     # boto3 takes a tenth of a second to load, which most servers need not spend.
     from vivavoce.vault.awskms import AwsKms  # noqa: PLC0415
 
     return AwsKms(region=None, endpoint_url=settings.kms_endpoint_url)
 
 
-def _require_keyring(settings: Settings, store: Store) -> None:
-    """A keyring that was lost must be an error: a new one could never open what the old one did."""
-    keyring = settings.data_dir / KEYRING_FILE
-    is_missing = settings.kms == "local" and not keyring.exists()
-    if is_missing and store.read_now(lambda tx: tx.domains.exist()):
+def _require_keyring(folder: Path, store: Store, root_key: bytes) -> None:
+    """The keyring's file is made once. Lost, it is an error: a new one could open nothing."""
+    keyring = folder / KEYRING_FILE
+    if keyring.exists():
+        return
+    if store.read_now(lambda tx: tx.domains.exist()):
         raise KeyUnavailable(
             f"{keyring} is missing, but there are domains that were sealed with its keys; "
             "restore it from your backup"
         )
+    LocalKeyring(keyring, SealingKey(root_key)).begin()
 
 
 def _quotas(settings: Settings) -> Quotas:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from tests.fakes import FakeCustomerKeys
 from tests.integration import rows
 from vivavoce.errors import Conflict, KeyDenied, KeyServiceDown, NotFound, SealBroken
-from vivavoce.store import reencryption
+from vivavoce.store import places, reencryption
 from vivavoce.store.reencryption import Position
 from vivavoce.store.sealing import DomainSealer, number_of
 from vivavoce.store.store import open_store
@@ -170,8 +170,9 @@ def remains(store):
 
 @pytest.fixture
 def encrypted(any_store, monkeypatch):
-    """A store with two full domains, walked two rows at a time."""
+    """A store with two full domains, walked two rows at a time, or one with speech."""
     monkeypatch.setattr(reencryption, "_SLICE_ROWS", 2)
+    monkeypatch.setattr(reencryption, "_SLICE_SPEECHES", 1)
     any_store.write_now(fill)
     any_store.write_now(lambda tx: fill(tx, OTHER_DOMAIN, OTHER_WATCHLIST))
     return any_store
@@ -220,6 +221,29 @@ def test_a_walk_that_is_broken_off_anywhere_is_begun_again(encrypted, customer_k
     assert steps > SPEAKERS * 8 / 2  # columns, in slices of two
     assert not remains(encrypted)
     assert encrypted.read_now(contents) == before
+
+
+def test_speech_goes_in_smaller_slices_than_what_is_small(encrypted, monkeypatch):
+    monkeypatch.setattr(reencryption, "_SLICE_ROWS", 100)
+    monkeypatch.setattr(reencryption, "_SLICE_SPEECHES", 2)
+    encrypted.write_now(change_key)
+    sealed_anew = []
+    seal = DomainSealer.seal
+
+    def note(self, value, place):
+        sealed_anew[-1].append(place)
+        return seal(self, value, place)
+
+    monkeypatch.setattr(DomainSealer, "seal", note)
+    position = Position()
+    while position is not None:
+        sealed_anew.append([])
+        at = position
+        position = encrypted.write_now(lambda tx, at=at: tx.reencryption.step(rows.DOMAIN_ID, at))
+    speech = {places.session_speech(f"id#c{rows.DOMAIN_ID[-1]}{n}") for n in range(SPEAKERS)}
+    with_speech = [len(places_) for places_ in sealed_anew if speech & set(places_)]
+    assert with_speech == [2, 2]  # a session without speech takes no room in a slice
+    assert max(map(len, sealed_anew)) > 2
 
 
 def test_what_is_under_the_new_key_is_left_alone(encrypted):
@@ -366,7 +390,14 @@ async def test_a_key_service_that_is_down_is_told_apart_from_a_denial(encrypted,
     customer_keys.down = True
     for run in (encrypted.read, encrypted.look_up):
         with pytest.raises(KeyServiceDown):
-            await run(lambda tx: tx.domains.page(None, after=0, size=9))
+            await run(lambda tx: tx.domains.get(rows.DOMAIN_ID))
+
+
+async def test_a_key_service_that_is_down_does_not_hide_other_domains(encrypted, customer_keys):
+    customer_keys.down = True
+    listed = await encrypted.read(lambda tx: tx.domains.page(None, after=0, size=9))
+    assert listed
+    assert all((domain.status, domain.name) == ("SUSPENDED", None) for _, domain in listed)
 
 
 async def test_a_look_up_asks_for_a_key_elsewhere_if_it_must(encrypted, database_url):

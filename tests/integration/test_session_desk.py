@@ -18,7 +18,7 @@ from vivavoce.errors import (
     NotFound,
     StreamTokenRejected,
 )
-from vivavoce.sessions.desk import Retention
+from vivavoce.sessions.retention import Retention, Sweeper
 
 pytestmark = pytest.mark.anyio
 
@@ -541,12 +541,16 @@ RETENTION = Retention(
 )
 
 
+async def sweep(house):
+    await Sweeper(store=house.store, clock=house.clock, retention=RETENTION).sweep()
+
+
 async def test_speech_is_forgotten_a_day_after_its_stream_ended(house):
     await house.stream(ANNA, 3, "early")
     house.clock.ms += 1000
     await house.stream(ANNA, 3, "late")
     house.clock.ms += round(DAY_S * 1000) - 500
-    await house.desk.forget_old(RETENTION)
+    await sweep(house)
     assert await kept_s(house, "early") is None
     assert await kept_s(house, "late") is not None
     assert (await house.session("early")).speech_s == 0
@@ -555,7 +559,7 @@ async def test_speech_is_forgotten_a_day_after_its_stream_ended(house):
 async def test_a_session_is_gone_after_its_retention_with_all_that_hangs_on_it(house):
     await house.stream(ANNA, 12)
     house.clock.ms += round(2 * DAY_S * 1000) + 1
-    await house.desk.forget_old(RETENTION)
+    await sweep(house)
     with pytest.raises(NotFound):
         await house.session()
     rows_left = await house.store.read(
@@ -569,7 +573,7 @@ async def test_changing_a_session_does_not_keep_its_speech_longer(house):
     house.clock.ms += round(DAY_S * 1000)
     await house.update(risk_threshold=7)
     house.clock.ms += 1
-    await house.desk.forget_old(RETENTION)
+    await sweep(house)
     assert await kept_s(house) is None
 
 
@@ -577,7 +581,7 @@ async def test_a_new_stream_that_nobody_opens_does_not_keep_speech_for_ever(hous
     await house.stream(ANNA, 3)
     await house.start()
     house.clock.ms += round((DAY_S + TOKEN_LIFETIME_S) * 1000) + 1
-    await house.desk.forget_old(RETENTION)
+    await sweep(house)
     assert await kept_s(house) is None
 
 
@@ -586,7 +590,7 @@ async def test_the_speech_of_a_running_stream_is_kept(house):
     session, token = await house.start()
     await house.open(session, token)
     house.clock.ms += round(3 * DAY_S * 1000)
-    await house.desk.forget_old(RETENTION)
+    await sweep(house)
     assert await kept_s(house) is not None
 
 

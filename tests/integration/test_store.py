@@ -323,7 +323,9 @@ async def test_speakers_of_whom_nothing_was_heard_expire_and_lose_their_voice(an
                 )
             )
             tx.voiceprints.put(rows.voiceprint(owner_id=f"id#{name}"), speech=rows.SPEECH)
-        assert tx.speakers.expire_before(100, now_ms=500) == 1
+        (found,) = tx.speakers.unheard_since(100, after=0, size=9)
+        assert tx.speakers.unheard_since(100, after=found, size=9) == []
+        assert tx.speakers.expire([found], unheard_since_ms=100, now_ms=500) == 1
         expired = tx.speakers.get(rows.DOMAIN_ID, "unheard")
         assert (expired.status, expired.updated_ms) == ("EXPIRED", 500)
         for name, (status, _) in states.items():
@@ -331,7 +333,8 @@ async def test_speakers_of_whom_nothing_was_heard_expire_and_lose_their_voice(an
             assert (voiceprint is None) == (name == "unheard")
             if name != "unheard":
                 assert tx.speakers.get(rows.DOMAIN_ID, name).status == status
-        assert tx.speakers.expire_before(100, now_ms=501) == 0
+        assert tx.speakers.unheard_since(100, after=0, size=9) == []
+        assert tx.speakers.expire([found], unheard_since_ms=100, now_ms=501) == 0
 
     await any_store.write(work)
 
@@ -412,8 +415,10 @@ async def test_the_rows_of_a_deleted_domain_are_erased_after_their_time(filled):
     def work(tx):
         rows.add_domain(tx, domain_id=OTHER_DOMAIN, default_watchlist_id=OTHER_WATCHLIST)
         tx.domains.mark_deleted(rows.DOMAIN_ID, now_ms=100)
-        assert tx.domains.erase_deleted_before(100) == 0
-        assert tx.domains.erase_deleted_before(101) == 1
+        assert tx.domains.deleted_before(100) == []
+        assert tx.domains.deleted_before(101) == [rows.DOMAIN_ID]
+        while tx.domains.erase_some(rows.DOMAIN_ID):
+            pass
         assert tx.domains.arn(rows.DOMAIN_ID, deleted_too=True) is None
         for table in ("speakers", "fraudsters", "watchlist_members", "voiceprints", "sessions"):
             assert count(tx, table) == 0, table

@@ -28,7 +28,7 @@ from vivavoce.ids import generated_id
 from vivavoce.models.card import read_card
 from vivavoce.models.registry import find, models_folder
 from vivavoce.store.access_keys import AccessKeyRecord
-from vivavoce.store.records import Evidence, Fraudster, Session, Speaker, Voiceprint
+from vivavoce.store.records import Evidence, Fraudster, Session, Speaker, SpeakerStatus, Voiceprint
 from vivavoce.store.store import open_store
 from vivavoce.vault.keyfile import load_or_create_root_key
 from vivavoce.vault.vault import Vault
@@ -296,7 +296,7 @@ def speech_of(person, seconds=31):
     return (rng.standard_normal(8000 * seconds) * 3000).astype(np.int16)
 
 
-def add_speaker(tx, domain_id, customer_id, *, status="ENROLLED", person=ANNA):
+def add_speaker(tx, domain_id, customer_id, *, status: SpeakerStatus = "ENROLLED", person=ANNA):
     """A speaker; gives the generated id."""
     now_ms = SystemClock().now_ms()
     speaker = Speaker(

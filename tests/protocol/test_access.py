@@ -186,6 +186,8 @@ def test_tags_that_a_request_sets_decide(server, client, connect, place):
 
 def test_a_temporary_key_serves_with_its_token_until_its_end(server, connect):
     (key,) = make_keys(server, policy("voiceid:*"), lifetime_ms=3_000)
+    assert key.session_token is not None
+    assert key.expires_ms is not None
     client = connect(server, key)
     client.list_domains()
     for token in (None, "another", key.session_token + "x"):

@@ -311,7 +311,7 @@ class Kms:
                 self.end_headers()
                 self.wfile.write(content)
 
-            def log_message(self, *_):
+            def log_message(self, format, *args):  # noqa: A002 - the name it has in http.server
                 pass
 
         self._front = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -69,7 +69,7 @@ class Receiver:
                 self.send_response(204)
                 self.end_headers()
 
-            def log_message(self, *_):
+            def log_message(self, format, *args):  # noqa: A002 - the name it has in http.server
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)

@@ -164,15 +164,19 @@ def test_another_region_sees_nothing(tenants, server, connect):
     assert picture(tenants[0].caller, place) == before
 
 
-def test_an_arn_of_another_region_is_not_reached_from_this_one_by_a_bound_key(tenants, server):
-    place = tenants[0].place
-    elsewhere = Caller(server, region=OTHER_REGION)
-    # The owner names the ARN as it is: it says itself where it is.
-    answer = elsewhere.send("ListTagsForResource", {"ResourceArn": place.arn})
-    assert answer.code == "OK"
-    bound = Caller(server, tenants[1].key, region=OTHER_REGION)
-    answer = bound.send("ListTagsForResource", {"ResourceArn": place.arn})
-    assert answer.code == "AccessDeniedException"
+def test_the_arn_of_another_region_does_not_exist_in_this_one(tenants, server):
+    # An ARN says itself where its domain is, and still the one who asks has to be there.
+    arn = {"ResourceArn": tenants[0].place.arn}
+    tags = [{"Key": "team", "Value": "blue"}]
+    before = Caller(server).send("ListTagsForResource", arn).document
+    for caller, code in (
+        (Caller(server, region=OTHER_REGION), "ResourceNotFoundException"),
+        (Caller(server, tenants[1].key, region=OTHER_REGION), "AccessDeniedException"),
+    ):
+        assert caller.code_of("ListTagsForResource", arn) == code
+        assert caller.code_of("TagResource", {**arn, "Tags": tags}) == code
+        assert caller.code_of("UntagResource", {**arn, "TagKeys": ["team"]}) == code
+    assert Caller(server).send("ListTagsForResource", arn).document == before
 
 
 @pytest.mark.parametrize("where", ["domain", "region"])

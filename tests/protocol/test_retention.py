@@ -10,7 +10,7 @@ from tests.server import wait_for
 
 CUSTOMER = "anna-4711-kunde"
 PIECE_BYTES = 24
-STEP_BYTES = 211
+STEP_BYTES = 1009
 """Long values lie across pages: they are looked for in pieces."""
 
 

@@ -27,6 +27,14 @@ class AuditLog:
         changes = operation not in READ_ONLY and operation != "EvaluateSession"
         return self._everything or denied or changes
 
+    async def require_log(self) -> None:
+        """Make sure that the log can be written, before anything is changed.
+
+        Raises:
+            AuditBroken: it cannot, as it is not what was written.
+        """
+        await self._store.look_up(lambda tx: tx.audit.head())
+
     async def add(self, call: ApiCall) -> None:
         """Record a call; it is in the log when this returns."""
         record = self._recorder.record(call)

@@ -20,17 +20,19 @@ class DomainDirectory:
         self._arns: dict[str, str] = {}  # an ARN never changes, so what is known stays right
 
     async def require(self, domain_id: str, arn: str) -> None:
-        """Make sure that a domain is where the caller signed for; a deleted one counts as there.
+        """Make sure that a domain is nowhere else than where the caller signed for.
+
+        That there is none, or none any more, is for the operation to say.
 
         Raises:
-            NotFound: there is none, or it is in another region.
+            NotFound: it is in another region.
         """
         known = self._arns.get(domain_id)
         if known is None:
             known = await self._store.read(lambda tx: tx.domains.arn(domain_id, deleted_too=True))
             if known is not None and len(self._arns) < _MOST_KNOWN:
                 self._arns[domain_id] = known
-        if known != arn:
+        if known not in {None, arn}:
             raise NotFound("DOMAIN")
 
     async def tags_of(self, arn: str) -> Mapping[str, str]:

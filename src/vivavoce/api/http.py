@@ -45,6 +45,7 @@ S = TypeVar("S")
 
 _LOG = logging.getLogger(__name__)
 _MEDIA_TYPE = "application/x-amz-json-1.0"
+_UNRECORDED = frozenset({"SerializationException", "ThrottlingException", "ValidationException"})
 
 
 class Keys(Protocol):
@@ -63,7 +64,7 @@ class Directory(Protocol):
     """Knows where domains are."""
 
     async def require(self, domain_id: str, arn: str) -> None:
-        """Raises `NotFound` unless the domain has this ARN."""
+        """Raises `NotFound` if the domain has another ARN."""
         ...
 
 
@@ -72,6 +73,10 @@ class Audit(Protocol):
 
     def wants(self, operation: str, *, denied: bool) -> bool:
         """Whether a call is recorded."""
+        ...
+
+    async def require_log(self) -> None:
+        """Make sure that calls can be recorded; raises if not."""
         ...
 
     async def add(self, call: ApiCall) -> None:
@@ -262,7 +267,9 @@ class VoiceIdEndpoint(Generic[S]):
         except Exception as error:
             fault = fault_of(error)
             denied = fault.code == "AccessDeniedException"
-            if self._audit.wants(operation, denied=denied):
+            # What was turned away unread, or for its rate, would fill the log at will.
+            is_worth_it = fault.code not in _UNRECORDED
+            if is_worth_it and self._audit.wants(operation, denied=denied):
                 await self._audit.add(self._call(request, exchange, fault=fault))
             raise
         if self._audit.wants(operation, denied=False):
@@ -298,6 +305,8 @@ class VoiceIdEndpoint(Generic[S]):
         if "DomainId" in members:
             domain_id = members["DomainId"]
             await self._directory.require(domain_id, context.domain_arn(domain_id))
+        if self._audit.wants(operation, denied=False):
+            await self._audit.require_log()
         return await self._handlers[operation](context, members)
 
     def _call(

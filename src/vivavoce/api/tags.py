@@ -21,7 +21,7 @@ async def tag_resource(
     """Set tags; one of the same key is overwritten."""
 
     def work(tx: Transaction) -> None:
-        domain_id = _domain_of(tx, request["ResourceArn"])
+        domain_id = _domain_of(context, tx, request["ResourceArn"])
         tx.domains.require_active(domain_id)
         tx.domains.set_tags(domain_id, checked_tags(tx.domains.tags(domain_id), request["Tags"]))
 
@@ -36,7 +36,7 @@ async def untag_resource(
     gone = set(request["TagKeys"])
 
     def work(tx: Transaction) -> None:
-        domain_id = _domain_of(tx, request["ResourceArn"])
+        domain_id = _domain_of(context, tx, request["ResourceArn"])
         tx.domains.require_active(domain_id)
         tags = tx.domains.tags(domain_id)
         tx.domains.set_tags(
@@ -52,7 +52,7 @@ async def list_tags_for_resource(
 ) -> shapes.ListTagsForResourceResponse:
     """Show a domain's tags."""
     tags = await context.services.store.read(
-        lambda tx: tx.domains.tags(_domain_of(tx, request["ResourceArn"]))
+        lambda tx: tx.domains.tags(_domain_of(context, tx, request["ResourceArn"]))
     )
     response: dict[str, Any] = {
         "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]
@@ -80,8 +80,9 @@ def checked_tags(present: Mapping[str, str], given: Iterable[shapes.Tag]) -> dic
     return tags
 
 
-def _domain_of(tx: Transaction, arn: str) -> str:
+def _domain_of(context: Request, tx: Transaction, arn: str) -> str:
     domain_id = arn.rpartition("/")[2]
-    if tx.domains.arn(domain_id) != arn:
+    is_here = arn == context.domain_arn(domain_id)
+    if not is_here or tx.domains.arn(domain_id) != arn:
         raise NotFound("DOMAIN")
     return domain_id

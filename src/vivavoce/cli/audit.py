@@ -10,15 +10,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vivavoce.clock import to_datetime
+from vivavoce.clock import iso_utc
 from vivavoce.foundation import open_data
 from vivavoce.settings import read_settings
-from vivavoce.store.audit import Anchor, AuditRecord, AuditRows, Verified
+from vivavoce.store.audit import Anchor, AuditRecord, AuditRows, Verified, verify_log
+from vivavoce.store.store import Store
 
 _PAGE = 500
 
 app = typer.Typer(
-    help="The audit log: every call and decision, each record sealed to the one before.",
+    help="The audit log: what was done and decided, each record sealed to the one before.",
     no_args_is_help=True,
 )
 
@@ -71,7 +72,7 @@ def verify(
     Example: vivavoce audit verify --expect "$(cat /mnt/elsewhere/audit-head)"
     """
     with open_data(_folder(data_dir)) as store:
-        verified = store.read_now(lambda tx: _verify_showing_progress(tx.audit, expect))
+        verified = _verify_showing_progress(store, expect)
     typer.echo(_summary(verified))
 
 
@@ -99,20 +100,16 @@ def list_records(
     """
     since_ms = None if since is None else round(since.timestamp() * 1000)
     line: Callable[[AuditRecord], str] = _json_line if as_json else _text_line
-
-    def show(rows: AuditRows) -> None:
-        for record in _newest(rows, since_ms, limit):
-            typer.echo(line(record))
-
     with open_data(_folder(data_dir)) as store:
-        store.read_now(lambda tx: show(tx.audit))
+        for record in _newest(store, since_ms, limit):
+            typer.echo(line(record))
 
 
 def _folder(data_dir: Path | None) -> Path:
     return read_settings({"data_dir": data_dir}).data_dir
 
 
-def _verify_showing_progress(rows: AuditRows, expected: Anchor | None) -> Verified:
+def _verify_showing_progress(store: Store, expected: Anchor | None) -> Verified:
     console = Console(stderr=True)
     columns = (
         TextColumn("verifying"),
@@ -123,7 +120,8 @@ def _verify_showing_progress(rows: AuditRows, expected: Anchor | None) -> Verifi
     hidden = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("", total=None)
-        return rows.verify(
+        return verify_log(
+            lambda work: store.read_now(lambda tx: work(tx.audit)),
             expected=expected,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
@@ -133,25 +131,38 @@ def _summary(verified: Verified) -> str:
     count = verified.head.sequence
     lines = [f"{count} record{'' if count == 1 else 's'}, unbroken"]
     if verified.first_ms is not None and verified.last_ms is not None:
-        lines.append(f"from {_instant(verified.first_ms)} to {_instant(verified.last_ms)}")
+        lines.append(f"from {iso_utc(verified.first_ms)} to {iso_utc(verified.last_ms)}")
     lines.append(f"head {verified.head}")
     return "\n".join(lines)
 
 
-def _newest(rows: AuditRows, since_ms: int | None, limit: int) -> Iterator[AuditRecord]:
+def _newest(store: Store, since_ms: int | None, limit: int) -> Iterator[AuditRecord]:
+    """The newest so many, each page in a transaction of its own: whoever reads them may be slow."""
+    after, last = store.read_now(lambda tx: _span(tx.audit, since_ms, limit))
+    while after < last:
+        begin, size = after, min(_PAGE, last - after)
+        page = store.read_now(
+            lambda tx, begin=begin, size=size: tx.audit.page(after=begin, size=size)
+        )
+        if not page:
+            return  # the end is cut off, which is for `verify` to say
+        yield from page
+        after = page[-1].sequence
+
+
+def _span(rows: AuditRows, since_ms: int | None, limit: int) -> tuple[int, int]:
+    """Behind which record to begin, and with which one to end."""
     last = rows.head().sequence
     after = max(0, last - limit)
     if since_ms is not None:
         first = rows.first_since(since_ms)
         after = last if first is None else max(after, first - 1)
-    while page := rows.page(after=after, size=_PAGE):
-        yield from page
-        after = page[-1].sequence
+    return after, last
 
 
 def _json_line(record: AuditRecord) -> str:
     return json.dumps(
-        {"sequence": record.sequence, "at": _instant(record.at_ms), "record": record.record}
+        {"sequence": record.sequence, "at": iso_utc(record.at_ms), "record": record.record}
     )
 
 
@@ -159,7 +170,7 @@ def _text_line(record: AuditRecord) -> str:
     """Number, time, what, how it ended, who or where; whatever a caller chose cannot break it."""
     facts = record.record
     name = _plain(facts.get("eventName"))
-    what = f"{record.sequence:>8}  {_instant(record.at_ms)}  {name:<32}"
+    what = f"{record.sequence:>8}  {iso_utc(record.at_ms)}  {name:<32}"
     return f"{what}  {_outcome(facts):<28}  {_where(facts)}".rstrip()
 
 
@@ -181,7 +192,3 @@ def _plain(value: object) -> str:
     """A text without what a terminal would obey."""
     text = "-" if value is None else str(value)
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _instant(instant_ms: int) -> str:
-    return to_datetime(instant_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")

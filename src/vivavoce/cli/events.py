@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vivavoce.clock import SystemClock, to_datetime
+from vivavoce.clock import to_datetime
 from vivavoce.errors import EventError
 from vivavoce.foundation import open_data
 from vivavoce.settings import read_settings
@@ -30,7 +30,10 @@ DataDir = Annotated[
         file_okay=False,
     ),
 ]
-Sequence = Annotated[int, typer.Argument(min=1, help="Number of the event, as `dead` shows it.")]
+Sequence = Annotated[
+    int | None, typer.Argument(min=1, help="Number of the event, as `dead` shows it.")
+]
+Everything = Annotated[bool, typer.Option("--all", help="All that were given up.")]
 
 
 @app.command()
@@ -59,34 +62,38 @@ def dead(
 
 @app.command()
 def retry(
-    sequence: Annotated[
-        int | None, typer.Argument(min=1, help="Number of the event, as `dead` shows it.")
-    ] = None,
+    sequence: Sequence = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that were given up.")] = False,
+    everything: Everything = False,
     data_dir: DataDir = None,
 ) -> None:
     """Let an event that was given up (or all of them) be tried again.
 
     Example: vivavoce events retry 4711
     """
-    if (sequence is None) != everything:
-        raise typer.BadParameter("name one event by its number, or give --all")
+    _require_one_or_all(sequence, everything=everything)
     with open_data(_folder(data_dir)) as store:
-        now_ms = SystemClock().now_ms()
-        revived = store.write_now(lambda tx: tx.outbox.revive(sequence, now_ms=now_ms))
-    if sequence is not None and not revived:
-        raise _no_such(sequence)
+        revived = store.write_now(lambda tx: tx.outbox.revive(sequence))
+    _require_found(sequence, revived)
     typer.echo(f"{revived} will be tried again")
 
 
 @app.command()
-def discard(sequence: Sequence, *, data_dir: DataDir = None) -> None:
-    """Drop an event that was given up, for good."""
+def discard(
+    sequence: Sequence = None,
+    *,
+    everything: Everything = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Drop an event that was given up (or all of them), for good.
+
+    Example: vivavoce events discard 4711
+    """
+    _require_one_or_all(sequence, everything=everything)
     with open_data(_folder(data_dir)) as store:
-        if not store.write_now(lambda tx: tx.outbox.discard(sequence)):
-            raise _no_such(sequence)
-    typer.echo(f"event {sequence} is discarded")
+        discarded = store.write_now(lambda tx: tx.outbox.discard(sequence))
+    _require_found(sequence, discarded)
+    typer.echo(f"{discarded} discarded")
 
 
 def _folder(data_dir: Path | None) -> Path:
@@ -114,5 +121,11 @@ def _facts(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _no_such(sequence: int) -> EventError:
-    return EventError(f"there is no event {sequence} that was given up")
+def _require_one_or_all(sequence: int | None, *, everything: bool) -> None:
+    if (sequence is None) != everything:
+        raise typer.BadParameter("name one event by its number, or give --all")
+
+
+def _require_found(sequence: int | None, found: int) -> None:
+    if sequence is not None and not found:
+        raise EventError(f"there is no event {sequence} that was given up")

@@ -125,7 +125,7 @@ def _keyring(settings: Settings) -> LocalKeyring:
             "or start `vivavoce serve` once: it makes the root key"
         )
     seal = SealingKey(load_or_create_root_key(root_key, may_create=False))
-    return LocalKeyring(folder / KEYRING_FILE, seal)
+    return LocalKeyring(folder / KEYRING_FILE, seal, may_create=False)
 
 
 def _facts(key: Key) -> dict[str, object]:

@@ -12,6 +12,7 @@ holds up its own resource only, until it is given up.
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _POLL_S = 5.0
 """How soon events are noticed that nobody told of: another process may revive dead ones."""
 
 _SLACK_S = 0.01  # a timer may fire a little before the clock says so
+
+LONGEST_PAUSE_S = 3600.0
+"""No attempt is put off further. What seems to be was noted before the clock was set back."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +76,10 @@ class Outbox(Protocol):
     """Where events wait. Each method is a transaction of its own."""
 
     async def due(self, sink: str, *, now_ms: int, limit: int) -> Sequence[Waiting]:
-        """Of each resource the oldest event, if it may be tried now; oldest first."""
+        """Of each resource the oldest event, if it may be tried now; oldest first.
+
+        One that is put off by more than `LONGEST_PAUSE_S` may be, too.
+        """
         ...
 
     async def delivered(self, sequence: int) -> Waiting | None:
@@ -94,7 +101,7 @@ class Patience:
 
     Attributes:
         first_s: until the second attempt, in seconds; doubles with each.
-        longest_s: that it grows to at most.
+        longest_s: that it grows to at most; never above `LONGEST_PAUSE_S`.
         attempts: after so many an event is given up.
         age_s: an event as old as that is given up, too, unless it was hardly tried yet: the server
             may have stood still, or an operator revived it.
@@ -115,7 +122,7 @@ class Patience:
             chance: 0..1, evenly distributed: it spreads what failed together.
         """
         doubled = self.first_s * 2.0 ** min(attempts - 1, 60)  # 60: floats end somewhere
-        return min(self.longest_s, doubled) * (1 + chance) / 2
+        return min(self.longest_s, LONGEST_PAUSE_S, doubled) * (1 + chance) / 2
 
     def is_exhausted(self, *, attempts: int, age_s: float) -> bool:
         """Whether an event is given up after so many failed attempts at this age."""
@@ -156,7 +163,7 @@ class DeliveryWorker:
         self._chains: dict[str, asyncio.Task[None]] = {}  # by resource
         self._stopping = False
         self._troubles = 0  # in a row that were nobody's in particular
-        self._quiet_until_ms = 0
+        self._quiet_until_s = -math.inf  # on the event loop's clock, which nobody sets
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -197,15 +204,14 @@ class DeliveryWorker:
                     await self._wake.wait()
 
     async def _take_up(self) -> None:
-        now_ms = self._clock.now_ms()
-        if now_ms < self._quiet_until_ms:
+        if self._is_quiet():
             return
         # After trouble one event goes ahead alone.
         room = (1 if self._troubles else self._concurrency) - len(self._chains)
         if room <= 0:
             return
         found = await self._outbox.due(
-            self._sink.name, now_ms=now_ms, limit=room + len(self._chains)
+            self._sink.name, now_ms=self._clock.now_ms(), limit=room + len(self._chains)
         )
         free = [event for event in found if event.resource not in self._chains]
         for event in free[:room]:
@@ -225,8 +231,12 @@ class DeliveryWorker:
             self._wake.set()
 
     def _must_pause(self, event: Waiting) -> bool:
-        now_ms = self._clock.now_ms()
-        return self._stopping or now_ms < max(self._quiet_until_ms, event.next_attempt_ms)
+        wait_s = (event.next_attempt_ms - self._clock.now_ms()) / 1000
+        return self._stopping or self._is_quiet() or 0 < wait_s <= LONGEST_PAUSE_S
+
+    def _is_quiet(self) -> bool:
+        """Whether the sink is left alone."""
+        return asyncio.get_running_loop().time() < self._quiet_until_s
 
     async def _deliver(self, event: Waiting) -> Waiting | None:
         """Try an event once; if it goes through, gives the next one of its resource."""
@@ -270,14 +280,13 @@ class DeliveryWorker:
 
     def _note_trouble(self, after_s: float | None) -> float:
         """Leave the sink alone for a while; gives how long, in seconds."""
-        if self._clock.now_ms() >= self._quiet_until_ms:
+        if not self._is_quiet():
             self._troubles += 1  # what was under way at the same time tells of the same trouble
         wait_s = self._patience.delay_s(self._troubles, chance=self._chance())
         if after_s is not None:
-            wait_s = max(wait_s, after_s)
-        self._quiet_until_ms = max(
-            self._quiet_until_ms, self._clock.now_ms() + round(wait_s * 1000)
-        )
+            wait_s = min(max(wait_s, after_s), LONGEST_PAUSE_S)
+        until_s = asyncio.get_running_loop().time() + wait_s
+        self._quiet_until_s = max(self._quiet_until_s, until_s)
         self._wake_after(wait_s)
         return wait_s
 

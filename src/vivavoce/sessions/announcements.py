@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vivavoce.call.machine import ENROLLMENT_S, FRAUD_S
-from vivavoce.clock import to_datetime
+from vivavoce.clock import iso_utc
 from vivavoce.errors import (
     AccessDenied,
     AtCapacity,
@@ -430,7 +430,7 @@ def _announcement(
         "detail-type": detail_type,
         "source": "aws.voiceid",
         "account": account,
-        "time": _instant(now_ms),
+        "time": iso_utc(now_ms),
         "region": region,
         "resources": [arn],
         "detail": {
@@ -499,7 +499,7 @@ def _audio_progress(session: Session, evidence: Evidence | None) -> Body:
     """
     started = _instant(session.stream_started_ms)
     heard_s = 0.0 if evidence is None else evidence.net_speech_s
-    complete = None if evidence is None else _instant(evidence.ended_ms)
+    complete = None if evidence is None else iso_utc(evidence.ended_ms)
     ready = max(session.speech_s, heard_s) >= ENROLLMENT_S
 
     def progress(*, enough: bool) -> Body:
@@ -566,6 +566,4 @@ def _list(values: Sequence[str] | None) -> list[str] | None:
 
 
 def _instant(instant_ms: int | None) -> str | None:
-    if instant_ms is None:
-        return None
-    return f"{to_datetime(instant_ms).isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+    return None if instant_ms is None else iso_utc(instant_ms)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from vivavoce.clock import to_datetime
+from vivavoce.clock import iso_utc
 from vivavoce.sessions.evaluation import AuthenticationOutcome, Draft, FraudOutcomeGiven
 from vivavoce.store.records import Evidence, Session
 
@@ -52,7 +52,7 @@ def _record(
         "eventVersion": "1.08",
         "eventSource": "voiceid.amazonaws.com",
         "eventType": "VoiceIdDecision",  # ours: CloudTrail recorded no decisions
-        "eventTime": _instant(now_ms),
+        "eventTime": iso_utc(now_ms),
         "eventID": str(uuid.uuid4()),
         "domainId": session.domain_id,
         "sessionId": session.session_id,
@@ -110,6 +110,4 @@ def _evidence(evidence: Evidence | None) -> dict[str, Any] | None:
 
 
 def _instant(instant_ms: int | None) -> str | None:
-    if instant_ms is None:
-        return None
-    return to_datetime(instant_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if instant_ms is None else iso_utc(instant_ms)

@@ -5,7 +5,6 @@ here; the store holds the truth, the live call only what is not decided yet.
 """
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -27,12 +26,11 @@ from vivavoce.call.runner import CallIdentity, LiveCall
 from vivavoce.clock import Clock
 from vivavoce.errors import (
     AlreadyStreaming,
+    AtCapacity,
     Conflict,
-    KeyDenied,
-    KeyServiceDown,
     NotEnoughSpeech,
-    NotFound,
     StreamTokenRejected,
+    VivavoceError,
 )
 from vivavoce.ids import generated_id, is_generated
 from vivavoce.scoring.judge import Judge
@@ -44,6 +42,7 @@ from vivavoce.sessions.enrolment import Encoder, Enrolments
 from vivavoce.sessions.evaluation import (
     Draft,
     Evaluation,
+    NotGiven,
     draft_evaluation,
     give_out,
 )
@@ -64,27 +63,9 @@ RISK_THRESHOLD = 50
 AUTHENTICATION_MINIMUM_S = 10
 """Defaults of a session. Source: voice-id-behaviour.md section 7.3."""
 
-_TOKEN_LIFETIME_MS = 24 * 3_600_000
-"""Client tokens are kept for a day. Source: voice-id-behaviour.md section 2.7 (a choice there)."""
+_BEGINNING_MS = 60_000
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long things are kept, in seconds.
-
-    Attributes:
-        speech_s: a session's speech, after its end.
-        session_s: a session itself, with the voice vector and the decisions, after its end.
-        speaker_s: the voiceprint of a speaker of whom nothing was heard.
-        domain_s: the rows of a deleted domain.
-    """
-
-    speech_s: float
-    session_s: float
-    speaker_s: float
-    domain_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,9 +247,15 @@ class SessionDesk:
             NotFound: no such domain or session.
             Conflict: the domain is not active.
         """
-        draft = await self._store.look_up(lambda tx: self._draft(tx, domain_id, name_or_id))
-        evaluation = draft.evaluation
-        if draft.new_results or (announce_always and self._announcer.is_heard):
+        try:
+            # Most ask for what was decided before; only what is new has to be worked out.
+            draft = await self._store.look_up(
+                lambda tx: self._draft(tx, domain_id, name_or_id, given_only=True)
+            )
+            evaluation = draft.evaluation
+        except NotGiven:
+            evaluation = None
+        if evaluation is None or (announce_always and self._announcer.is_heard):
             evaluation = await self._store.write(
                 lambda tx: self._decide(tx, domain_id, name_or_id, announce_always=announce_always)
             )
@@ -383,7 +370,11 @@ class SessionDesk:
         opened_before = session.streaming_status != "PENDING_CONFIGURATION"
         if opened_before or ticket.expires_ms <= started_ms:
             raise StreamTokenRejected("The stream token has expired")
-        self._calls.check_admission()
+        try:
+            self._calls.check_admission()
+        except AtCapacity as error:
+            await self._refuse_stream(session, error)
+            raise
 
         def note(tx: Transaction) -> Session:
             started = tx.sessions.update(
@@ -405,16 +396,19 @@ class SessionDesk:
         plan = Plan(authentication_samples=session.authentication_minimum_s * CALL_RATE_HZ)
         try:
             return self._calls.begin(identity, plan=plan, listener=self)
-        except Exception:
+        except Exception as error:
             # Another call may have taken the last place meanwhile; the same URL may be tried again.
-            await self._store.write(lambda tx: self._take_back(tx, session))
+            await self._refuse_stream(session, error)
             raise
 
-    def _take_back(self, tx: Transaction, session: Session) -> None:
-        pending = tx.sessions.update(
-            tx.sessions.get_by_id(session.session_id), streaming_status="PENDING_CONFIGURATION"
-        )
-        self._announce_stream(tx, pending, "STREAMING_FAILED")
+    async def _refuse_stream(self, session: Session, error: Exception) -> None:
+        def work(tx: Transaction) -> None:
+            pending = tx.sessions.update(
+                tx.sessions.get_by_id(session.session_id), streaming_status="PENDING_CONFIGURATION"
+            )
+            self._announce_stream(tx, pending, "STREAMING_FAILED", error)
+
+        await self._store.write(work)
 
     # --- what a live call tells
 
@@ -452,11 +446,38 @@ class SessionDesk:
         await self._note_stream_end(call)
 
     async def _note_stream_end(self, call: LiveCall) -> None:
-        await self._enrolments.keep_speech(call)
-        await self._store.write(lambda tx: self._close_stream(tx, call))
-        await self._enrolments.complete_if_ready(call.identity.session_id)
+        identity = call.identity
+        try:
+            await self._enrolments.keep_speech(call)
+            await self._store.write(lambda tx: self._close_stream(tx, call))
+        except Exception:
+            # Whatever could not be kept, such as for want of a key: the stream has ended.
+            now_ms = self._clock.now_ms()
+            await self._store.write(
+                lambda tx: tx.sessions.end_stream(
+                    identity.session_id, identity.stream_number, now_ms=now_ms
+                )
+            )
+            raise
+        await self._enrolments.complete_if_ready(identity.session_id)
 
-    # --- start-up and upkeep
+    # --- start-up
+
+    async def end_lost(self) -> None:
+        """End the streams that have no call: what ended them could not be noted."""
+        now_ms = self._clock.now_ms()
+        ongoing = await self._store.read(lambda tx: tx.sessions.ongoing())
+        for session_id, stream_number, started_ms in ongoing:
+            # A stream is noted as ongoing a moment before its call begins.
+            is_new = now_ms - started_ms < _BEGINNING_MS
+            if not is_new and self._calls.find(session_id) is None:
+                _log.error("session %s was ongoing without a call; it is ended", session_id)
+                await self._end_lost(session_id, stream_number, now_ms)
+
+    async def _end_lost(self, session_id: str, stream_number: int, now_ms: int) -> None:
+        await self._store.write(
+            lambda tx: tx.sessions.end_stream(session_id, stream_number, now_ms=now_ms)
+        )
 
     async def recover(self) -> None:
         """After a crash: end the streams that were running, finish enrolments that were ready."""
@@ -464,21 +485,6 @@ class SessionDesk:
         if interrupted:
             _log.warning("%d streams were interrupted by the last stop", interrupted)
         await self._enrolments.recover()
-
-    async def forget_old(self, retention: Retention) -> None:
-        """Drop what is older than it may become."""
-        now_ms = self._clock.now_ms()
-
-        def work(tx: Transaction) -> None:
-            tx.sessions.forget_speech_before(now_ms - round(retention.speech_s * 1000))
-            tx.sessions.remove_before(now_ms - round(retention.session_s * 1000))
-            tx.speakers.expire_before(now_ms - round(retention.speaker_s * 1000), now_ms=now_ms)
-            tx.domains.erase_deleted_before(now_ms - round(retention.domain_s * 1000))
-            tx.tokens.forget_before(now_ms - _TOKEN_LIFETIME_MS)
-
-        await self._store.write(work)
-        await self._store.give_back()
-        await self._store.scrub()
 
     # --- steps
 
@@ -629,12 +635,20 @@ class SessionDesk:
         interrupted = tx.sessions.end_interrupted(now_ms=self._clock.now_ms())
         if self._announcer.is_heard:
             for session_id in interrupted:
-                with contextlib.suppress(NotFound, KeyDenied, KeyServiceDown):
+                try:
                     session = tx.sessions.get_by_id(session_id)
                     self._announce_stream(tx, session, "STREAMING_FAILED")
+                except VivavoceError as error:  # it must not keep a server from starting
+                    _log.warning("the end of session %s is not told: %s", session_id, error)
         return len(interrupted)
 
-    def _announce_stream(self, tx: Transaction, session: Session, status: StreamStatus) -> None:
+    def _announce_stream(
+        self,
+        tx: Transaction,
+        session: Session,
+        status: StreamStatus,
+        error: Exception | None = None,
+    ) -> None:
         self._announcer.announce(
             tx,
             lambda: announcements.start_session(
@@ -643,14 +657,22 @@ class SessionDesk:
                 status=status,
                 now_ms=self._clock.now_ms(),
                 evidence=tx.evidence.find(session),
+                error=error,
             ),
         )
 
-    def _draft(self, tx: Transaction, domain_id: str, name_or_id: str) -> Draft:
+    def _draft(
+        self, tx: Transaction, domain_id: str, name_or_id: str, *, given_only: bool = False
+    ) -> Draft:
         tx.domains.require_active(domain_id)
         session = self._current(tx.sessions.get(domain_id, name_or_id))
         return draft_evaluation(
-            tx, session, self._judge, model=self._encoder.model, now_ms=self._clock.now_ms()
+            tx,
+            session,
+            self._judge,
+            model=self._encoder.model,
+            now_ms=self._clock.now_ms(),
+            given_only=given_only,
         )
 
     def _decide(

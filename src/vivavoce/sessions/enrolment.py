@@ -254,12 +254,17 @@ class Enrolments:
         status: EnrollmentOutcome | None,
         error: Exception | None = None,
     ) -> None:
+        speaker_id = session.speaker_id
+        if error is not None and speaker_id is not None:
+            # Of a new enrolment that failed nobody is shown.
+            known = tx.speakers.status(session.domain_id, speaker_id) in {"ENROLLED", "EXPIRED"}
+            speaker_id = speaker_id if known else None
         self._announcer.announce(
             tx,
             lambda: announcements.speaker(
                 tx.domains.arn(session.domain_id, deleted_too=True) or "",
                 "ENROLL_SPEAKER",
-                speaker_id=session.speaker_id,
+                speaker_id=speaker_id,
                 now_ms=self._clock.now_ms(),
                 data=EnrollmentData(
                     source="SESSION_ENROLLMENT", source_id=session.session_id, status=status

@@ -86,8 +86,18 @@ class Draft:
     new_results: tuple[Result, ...]
 
 
+class NotGiven(Exception):
+    """Something of an evaluation was not given out before, and has to be worked out."""
+
+
 def draft_evaluation(
-    tx: Transaction, session: Session, judge: Judge, *, model: str, now_ms: int
+    tx: Transaction,
+    session: Session,
+    judge: Judge,
+    *,
+    model: str,
+    now_ms: int,
+    given_only: bool = False,
 ) -> Draft:
     """Evaluate a session on what the store holds of it; writes nothing.
 
@@ -97,8 +107,14 @@ def draft_evaluation(
         judge: what scores mean.
         model: name and version of the encoder in use; vectors of others do not compare.
         now_ms: the time.
+        given_only: take only what was given out before; working out the rest takes a while.
+
+    Raises:
+        NotGiven: `given_only`, and there is something new.
     """
-    desk = _Drafting(tx=tx, session=session, judge=judge, model=model, now_ms=now_ms)
+    desk = _Drafting(
+        tx=tx, session=session, judge=judge, model=model, now_ms=now_ms, given_only=given_only
+    )
     if session.streaming_status == "PENDING_CONFIGURATION":
         return Draft(
             evaluation=Evaluation(session=session, authentication=None, fraud=None), new_results=()
@@ -140,6 +156,7 @@ class _Drafting:
     judge: Judge
     model: str
     now_ms: int
+    given_only: bool
 
     def authentication(self, evidence: Evidence | None, new: list[Result]) -> AuthenticationOutcome:
         session = self.session
@@ -265,6 +282,8 @@ class _Drafting:
     def _given(self, kind: ResultKind, basis: bytes) -> dict[str, Any] | None:
         result = self.tx.results.find(self.session.session_id, kind)
         if result is None or result.basis != basis:
+            if self.given_only:
+                raise NotGiven
             return None
         return json.loads(result.body)
 

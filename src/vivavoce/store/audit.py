@@ -3,7 +3,8 @@
 A record's MAC covers the MAC before it, its number, its time and its text, under a key derived from
 the root key: whoever cannot use the root key cannot change, move, insert or take out a record
 without breaking the chain. One more row, the head, says under seal where the log ends; without it a
-shortened log would look whole. Both change in the transaction of what they tell of.
+shortened log would look whole. A decision is recorded in the transaction that gives it out; a call
+in one of its own, after its change was committed and before it is answered.
 
 Not detected from within: a copy of the whole database that was put back, or an old head together
 with a log cut to match it. An `Anchor` noted elsewhere detects those up to the record it names.
@@ -11,8 +12,9 @@ with a log cut to match it. An `Anchor` noted elsewhere detects those up to the 
 
 import hmac
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn, Protocol, Self, cast
 
 from sqlalchemy import (
@@ -30,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.types import NULLTYPE
 
+from vivavoce.clock import to_datetime
 from vivavoce.errors import AuditBroken
 from vivavoce.store import tables
 
@@ -137,17 +140,24 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """A log that is what was written.
+    """How far a log is what was written.
 
     Attributes:
-        head: where it ends; its sequence is the number of records.
-        first_ms: time of the first record; None in an empty log.
-        last_ms: time of the last record.
+        head: the last record verified; its sequence is their number.
+        first_ms: time of the first record; None if there is none.
+        last_ms: time of the last record verified.
+        total: how many records the log held when this was found.
+        is_whole: that was all of it.
     """
 
-    head: Anchor
-    first_ms: int | None
-    last_ms: int | None
+    head: Anchor = Anchor(sequence=0, mac=_NO_MAC)
+    first_ms: int | None = None
+    last_ms: int | None = None
+    total: int = 0
+    is_whole: bool = False
+
+
+_NOTHING = Verified()
 
 
 class AuditRows:
@@ -217,55 +227,43 @@ class AuditRows:
         query = select(func.min(_audit.c.sequence)).where(_audit.c.at_ms >= at_ms)
         return self._connection.execute(query).scalar_one()
 
-    def verify(
-        self,
-        *,
-        expected: Anchor | None = None,
-        progress: Callable[[int, int], None] | None = None,
+    def verify_slice(
+        self, so_far: Verified = _NOTHING, *, expected: Anchor | None = None
     ) -> Verified:
-        """Walk the whole log in slices and recompute every MAC.
+        """Recompute the MACs of the records that come next; gives how far the log is verified now.
+
+        Only a result that says `is_whole` speaks of the log; see `verify_log`.
 
         Args:
+            so_far: what the slice before gave.
             expected: an anchor noted earlier, which the log must still hold.
-            progress: is told how many records were verified, and how many there are.
 
         Raises:
             AuditBroken: a record was changed, moved, inserted or taken out.
         """
-        total = self.head().sequence
-        last, first_ms, last_ms = Anchor(sequence=0, mac=_NO_MAC), None, None
+        last, first_ms, last_ms = so_far.head, so_far.first_ms, so_far.last_ms
         _compare(last, expected)
-        for sequence, at_ms, text, mac in self._walk():
+        rows, is_last = self._slice(last.sequence + 1 if last.sequence else _LEAST)
+        for sequence, at_ms, text, mac in rows:
             self._check(last, sequence, at_ms, text, mac)
             last, last_ms = Anchor(sequence=sequence, mac=mac), at_ms
             first_ms = at_ms if first_ms is None else first_ms
             _compare(last, expected)
-            if progress and (sequence % _SLICE_ROWS == 0 or sequence >= total):
-                progress(sequence, max(total, sequence))
-        if expected is not None and expected.sequence > last.sequence:
+        head = self.head()
+        if head.sequence < last.sequence:
+            raise AuditBroken(head.sequence + 1, "it is behind the end of the log")
+        if head.sequence == last.sequence and head != last:
+            raise AuditBroken(last.sequence, "the log does not end with it, but with another one")
+        if is_last and head != last:
+            _cut_off(last.sequence, head.sequence)
+        if is_last and expected is not None and expected.sequence > last.sequence:
             _cut_off(last.sequence, expected.sequence)
-        return Verified(head=last, first_ms=first_ms, last_ms=last_ms)
+        return Verified(
+            head=last, first_ms=first_ms, last_ms=last_ms, total=head.sequence, is_whole=is_last
+        )
 
-    def _walk(self) -> Iterator[tuple[int, Any, Any, Any]]:
-        """All rows up to the head, in order; those that are added meanwhile as well."""
-        start, seen, mac = _LEAST, 0, _NO_MAC
-        while True:
-            for row in self._slice(start):
-                yield row
-                seen, mac = row[0], row[3]
-                start = seen + 1
-            # Read behind the rows: a head that is ahead of them means newer rows, or missing ones.
-            head = self.head()
-            if head == Anchor(sequence=seen, mac=mac):
-                return
-            if head.sequence < seen:
-                raise AuditBroken(head.sequence + 1, "it is behind the end of the log")
-            if head.sequence == seen:
-                raise AuditBroken(seen, "the log does not end with it, but with another one")
-            if not self._slice(start):
-                _cut_off(seen, head.sequence)
-
-    def _slice(self, start: int) -> list[tuple[int, Any, Any, Any]]:
+    def _slice(self, start: int) -> tuple[list[tuple[int, Any, Any, Any]], bool]:
+        """The rows that come next, and whether none comes after them."""
         size = _SLICE_ROWS
         while True:
             try:
@@ -276,7 +274,7 @@ class AuditRows:
                     _unreadable(max(start, 1), str(error.orig))
                 size = 1
             else:
-                return cast("list[tuple[int, Any, Any, Any]]", rows)
+                return cast("list[tuple[int, Any, Any, Any]]", rows), len(rows) < size
 
     def _check(self, last: Anchor, sequence: int, at_ms: object, text: object, mac: object) -> None:
         if sequence < 1:
@@ -316,6 +314,37 @@ class AuditRows:
         seal = self._key.sign(_seal(after.sequence, after.mac))
         row = (after.sequence, after.mac, seal, before.sequence, before.mac)
         return self._connection.exec_driver_sql(_MOVE_HEAD[self._dialect], row).rowcount == 1
+
+
+def verify_log(
+    read: Callable[[Callable[[AuditRows], Verified]], Verified],
+    *,
+    expected: Anchor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verified:
+    """Walk the whole log, each slice in a transaction of its own, so that nobody waits for it.
+
+    What is added meanwhile is verified as well: the walk ends at the head that stands in the
+    transaction of the last slice.
+
+    Args:
+        read: runs a piece of work on the log in a transaction of its own.
+        expected: an anchor noted earlier, which the log must still hold.
+        progress: is told how many records were verified, and how many there are.
+
+    Raises:
+        AuditBroken: a record was changed, moved, inserted or taken out.
+    """
+    verified = _NOTHING
+    while not verified.is_whole:
+        verified = read(partial(_slice_after, verified, expected))
+        if progress:
+            progress(verified.head.sequence, verified.total)
+    return verified
+
+
+def _slice_after(so_far: Verified, expected: Anchor | None, rows: AuditRows) -> Verified:
+    return rows.verify_slice(so_far, expected=expected)
 
 
 def guard_statements(dialect: str) -> tuple[str, ...]:
@@ -407,7 +436,10 @@ def _unreadable(sequence: int, reason: str) -> NoReturn:
 def _opened(sequence: int, at_ms: int, text: str, mac: bytes) -> AuditRecord:
     del mac
     try:
+        to_datetime(at_ms)  # of a changed record, time and text may be anything
         record = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         _unreadable(sequence, str(error))
-    return AuditRecord(sequence=sequence, at_ms=at_ms, record=record)
+    if not isinstance(record, dict):
+        _unreadable(sequence, "it is no object")
+    return AuditRecord(sequence=sequence, at_ms=at_ms, record=cast("dict[str, Any]", record))

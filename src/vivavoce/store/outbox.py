@@ -18,12 +18,17 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    literal,
+    or_,
     select,
     true,
     update,
 )
 
 from vivavoce.store import tables
+
+LONGEST_PAUSE_MS = 3_600_000
+"""What is put off further than this was noted before the clock was set back: it is due."""
 
 _LONGEST_ERROR = 500
 
@@ -36,7 +41,7 @@ class Delivery:
         resource: what it is about; events of one resource keep their order.
         body: the whole envelope as JSON.
         attempts: how often delivery was tried.
-        next_attempt_ms: not to be tried before.
+        next_attempt_ms: not to be tried before; 0 before the first attempt.
         last_error: why the last attempt failed.
     """
 
@@ -79,7 +84,7 @@ class OutboxRows:
             sinks: names of those in use.
             resource: what the event is about.
             body: the whole envelope; its `id` is the event's.
-            now_ms: the time.
+            now_ms: the time; the event is due whatever becomes of the clock.
         """
         if not sinks:
             return
@@ -89,7 +94,7 @@ class OutboxRows:
             "body": json.dumps(body, separators=(",", ":")),
             "created_ms": now_ms,
             "attempts": 0,
-            "next_attempt_ms": now_ms,
+            "next_attempt_ms": 0,
             "is_dead": False,
         }
         self._connection.execute(insert(tables.outbox), [{"sink": sink, **row} for sink in sinks])
@@ -109,7 +114,10 @@ class OutboxRows:
             .where(
                 row.c.sink == sink,
                 row.c.is_dead == false(),
-                row.c.next_attempt_ms <= now_ms,
+                or_(
+                    row.c.next_attempt_ms <= now_ms,
+                    row.c.next_attempt_ms > now_ms + LONGEST_PAUSE_MS,
+                ),
                 ~is_behind,
             )
             .order_by(row.c.sequence)
@@ -179,23 +187,45 @@ class OutboxRows:
             query = query.where(row.c.sink == sink)
         return [_delivery(found) for found in self._connection.execute(query)]
 
-    def revive(self, sequence: int | None = None, *, now_ms: int) -> int:
+    def bury_strangers(self, sinks: Sequence[str]) -> int:
+        """Give up what waits for any other sink than these; gives how many events that were.
+
+        A sink that was taken out of the settings takes nothing any more.
+        """
+        row = tables.outbox
+        why = literal("the sink ") + row.c.sink + literal(" is not configured any more")
+        statement = (
+            update(row)
+            .where(row.c.is_dead == false(), row.c.sink.not_in(sinks))
+            .values(is_dead=True, last_error=why)
+        )
+        return self._connection.execute(statement).rowcount
+
+    def revive(self, sequence: int | None = None) -> int:
         """Let a dead event (None: all of them) be tried again; gives how many there were."""
         row = tables.outbox
         statement = (
             update(row)
             .where(row.c.is_dead == true())
-            .values(is_dead=False, attempts=0, next_attempt_ms=now_ms)
+            .values(is_dead=False, attempts=0, next_attempt_ms=0)
         )
         if sequence is not None:
             statement = statement.where(row.c.sequence == sequence)
         return self._connection.execute(statement).rowcount
 
-    def discard(self, sequence: int) -> bool:
-        """Drop a dead event for good; False if there is no such one."""
+    def discard(self, sequence: int | None = None) -> int:
+        """Drop a dead event (None: all of them) for good; gives how many there were."""
         row = tables.outbox
-        statement = delete(row).where(row.c.sequence == sequence, row.c.is_dead == true())
-        return self._connection.execute(statement).rowcount > 0
+        statement = delete(row).where(row.c.is_dead == true())
+        if sequence is not None:
+            statement = statement.where(row.c.sequence == sequence)
+        return self._connection.execute(statement).rowcount
+
+    def discard_dead_before(self, instant_ms: int) -> int:
+        """Drop the dead events that were made before an instant; gives how many there were."""
+        row = tables.outbox
+        statement = delete(row).where(row.c.is_dead == true(), row.c.created_ms < instant_ms)
+        return self._connection.execute(statement).rowcount
 
     def depth(self, sink: str) -> Depth:
         """How much of a sink's events is not delivered."""

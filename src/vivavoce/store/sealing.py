@@ -7,13 +7,13 @@ re-encrypted it has two keys, and every value says which of them opens it.
 import hmac
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from sqlalchemy import Connection, bindparam, select
 
 from vivavoce.audio.arrays import Floats, Samples
-from vivavoce.errors import NotFound, SealBroken
+from vivavoce.errors import NotFound, SealBroken, VaultError
 from vivavoce.store import places, tables
 from vivavoce.store.lookup import LookUp
 
@@ -82,7 +82,21 @@ class Keys(Protocol):
 
 
 class KeyNotAtHand(Exception):
-    """A transaction that must not wait needs a key that the key service has to be asked for."""
+    """A transaction that must not wait needs a key that the key service has to be asked for.
+
+    Attributes:
+        name: the customer's key, and the domain's key wrapped by it.
+        domain_arn: to which that is bound.
+    """
+
+    def __init__(self, name: tuple[str, bytes], domain_arn: str) -> None:
+        super().__init__("a key has to be opened first")
+        self.name = name
+        self.domain_arn = domain_arn
+
+
+Found: TypeAlias = dict[tuple[str, bytes], "SealingKey | VaultError"]
+"""What came of asking the key service: by name, a key, or why there is none."""
 
 
 class Sealer(ABC):
@@ -147,7 +161,8 @@ class DomainSealer(Sealer):
         wrapped: its keys by number, each with the customer's key that wraps it; new values are
             sealed under the highest number.
         sealed_index_key: of the blind index; None for a domain that is being made, which gets one.
-        may_wait: whether the key service may be asked; if not, `KeyNotAtHand` may be raised.
+        found: what the key service said before; what is not in it and not at hand either raises
+            `KeyNotAtHand`. None: the key service may be asked, and waited for.
     """
 
     def __init__(
@@ -159,14 +174,14 @@ class DomainSealer(Sealer):
         status: str,
         wrapped: dict[int, tuple[str, bytes]],
         sealed_index_key: bytes | None,
-        may_wait: bool = True,
+        found: Found | None = None,
     ) -> None:
         self._keys = keys
         self._domain_id = domain_id
         self._arn = arn
         self.status = status
         self._wrapped = wrapped
-        self._may_wait = may_wait
+        self._found = found
         self._opened: dict[int, SealingKey] = {}
         self.number = max(wrapped)
         self.sealed_index_key = sealed_index_key or self.seal(
@@ -230,11 +245,14 @@ class DomainSealer(Sealer):
         return key
 
     def _open_key(self, kms_key_id: str, wrapped: bytes) -> SealingKey:
-        if self._may_wait:
+        if self._found is None:
             return self._keys.domain_key(kms_key_id, wrapped, domain_arn=self._arn)
-        key = self._keys.domain_key_at_hand(kms_key_id, wrapped)
+        name = (kms_key_id, wrapped)
+        key = self._found.get(name) or self._keys.domain_key_at_hand(*name)
         if key is None:
-            raise KeyNotAtHand
+            raise KeyNotAtHand(name, self._arn)
+        if isinstance(key, VaultError):
+            raise key
         return key
 
     def _place(self, place: str) -> str:
@@ -244,10 +262,10 @@ class DomainSealer(Sealer):
 class Sealers:
     """The sealers of domains, within one transaction."""
 
-    def __init__(self, connection: Connection, keys: Keys, *, may_wait: bool = True) -> None:
+    def __init__(self, connection: Connection, keys: Keys, *, found: Found | None = None) -> None:
         self._connection = connection
         self.keys = keys
-        self._may_wait = may_wait
+        self._found = found
         self._sealers: dict[str, DomainSealer] = {}
 
     def of(self, domain_id: str) -> DomainSealer:
@@ -280,7 +298,7 @@ class Sealers:
             status=rows[0].status,
             wrapped={row.number: (row.kms_key_id, row.wrapped_key) for row in rows},
             sealed_index_key=rows[0].sealed_index_key,
-            may_wait=self._may_wait,
+            found=self._found,
         )
 
 

@@ -1,5 +1,6 @@
 """Rows of sessions, their evidence and the decisions given out on it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -159,6 +160,30 @@ class Sessions:
         )
         return interrupted
 
+    def ongoing(self) -> list[tuple[str, int, int]]:
+        """The ongoing streams of all domains: session id, stream number, when it began."""
+        sessions = tables.sessions
+        query = select(
+            sessions.c.session_id, sessions.c.stream_number, sessions.c.stream_started_ms
+        ).where(sessions.c.streaming_status == "ONGOING")
+        return [
+            (row.session_id, row.stream_number, row.stream_started_ms or 0)
+            for row in self._connection.execute(query)
+        ]
+
+    def end_stream(self, session_id: str, stream_number: int, *, now_ms: int) -> None:
+        """End a stream, if it is ongoing; needs no key, as none may be usable."""
+        sessions = tables.sessions
+        self._connection.execute(
+            update(sessions)
+            .where(
+                sessions.c.session_id == session_id,
+                sessions.c.stream_number == stream_number,
+                sessions.c.streaming_status == "ONGOING",
+            )
+            .values(streaming_status="ENDED", ended_ms=now_ms, updated_ms=now_ms)
+        )
+
     def awaiting_enrollment(self, *, speech_s: float) -> list[str]:
         """Ids of the sessions whose enrolment had begun, or could have, of all domains.
 
@@ -217,19 +242,47 @@ class Sessions:
             .values(sealed_vector=None)
         )
 
-    def forget_speech_before(self, instant_ms: int) -> int:
-        """Drop the speech of sessions whose stream ended before an instant; gives of how many."""
+    def ended_before(
+        self, instant_ms: int, *, with_speech: bool, after: int, size: int
+    ) -> list[int]:
+        """Sequence numbers of sessions whose stream ended before an instant.
+
+        Args:
+            instant_ms: the instant.
+            with_speech: only those whose speech is kept.
+            after: a sequence number.
+            size: the most to give.
+        """
+        sessions = tables.sessions
+        query = select(sessions.c.sequence).where(
+            _ended_before(instant_ms), sessions.c.sequence > after
+        )
+        if with_speech:
+            query = query.where(sessions.c.sealed_speech.is_not(None))
+        query = query.order_by(sessions.c.sequence).limit(size)
+        return list(self._connection.execute(query).scalars())
+
+    def forget_speech(self, sequences: Sequence[int], *, ended_before_ms: int) -> int:
+        """Drop the speech of sessions, but for those with a new stream; gives of how many."""
         sessions = tables.sessions
         done = self._connection.execute(
             update(sessions)
-            .where(_ended_before(instant_ms), sessions.c.sealed_speech.is_not(None))
+            .where(sessions.c.sequence.in_(sequences), _ended_before(ended_before_ms))
             .values(sealed_speech=None, speech_s=0.0)
         )
         return done.rowcount
 
-    def remove_before(self, instant_ms: int) -> int:
-        """Delete sessions whose stream ended before an instant, with all that hangs on them."""
-        done = self._connection.execute(delete(tables.sessions).where(_ended_before(instant_ms)))
+    def remove(self, sequences: Sequence[int], *, ended_before_ms: int) -> int:
+        """Delete sessions, but for those with a new stream, with all that hangs on them.
+
+        Gives how many.
+        """
+        sessions = tables.sessions
+        done = self._connection.execute(
+            delete(sessions).where(
+                sessions.c.sequence.in_(sequences), _ended_before(ended_before_ms)
+            )
+        )
         return done.rowcount
 
     def _seal(self, session: Session) -> dict[str, Any]:

@@ -1,8 +1,19 @@
 """Rows of speakers."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from vivavoce.errors import NotFound
 from vivavoce.ids import is_generated
@@ -113,13 +124,22 @@ class Speakers:
         """Note that the speaker was enrolled or recognised."""
         self._update(speaker_id, last_accessed_ms=now_ms)
 
-    def expire_before(self, instant_ms: int, *, now_ms: int) -> int:
-        """Expire enrolled speakers of whom nothing was heard since an instant; gives how many.
+    def unheard_since(self, instant_ms: int, *, after: int, size: int) -> list[int]:
+        """Sequence numbers of enrolled speakers of whom nothing was heard since an instant."""
+        speakers = tables.speakers
+        query = select(speakers.c.sequence).where(
+            _unheard_since(instant_ms), speakers.c.sequence > after
+        )
+        query = query.order_by(speakers.c.sequence).limit(size)
+        return list(self._connection.execute(query).scalars())
+
+    def expire(self, sequences: Sequence[int], *, unheard_since_ms: int, now_ms: int) -> int:
+        """Expire speakers, but for those who were heard meanwhile; gives how many.
 
         Their voiceprints go: only a new enrolment makes an expired speaker known again.
         """
         speakers = tables.speakers
-        expiring = (speakers.c.status == "ENROLLED") & (speakers.c.last_accessed_ms < instant_ms)
+        expiring = speakers.c.sequence.in_(sequences) & _unheard_since(unheard_since_ms)
         gone = select(speakers.c.speaker_id).where(expiring)
         self._connection.execute(
             delete(tables.voiceprints).where(tables.voiceprints.c.owner_id.in_(gone))
@@ -144,6 +164,11 @@ class Speakers:
             .where(tables.speakers.c.speaker_id == speaker_id)
             .values(**values)
         )
+
+
+def _unheard_since(instant_ms: int) -> ColumnElement[bool]:
+    speakers = tables.speakers
+    return (speakers.c.status == "ENROLLED") & (speakers.c.last_accessed_ms < instant_ms)
 
 
 def _open_speaker(row: Row[Any], sealer: DomainSealer) -> Speaker:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 
-from vivavoce.errors import Conflict
+from vivavoce.errors import Conflict, VaultError
 from vivavoce.store.access_keys import AccessKeyRows
 from vivavoce.store.audit import AuditRows
 from vivavoce.store.counts import Counts
@@ -24,7 +24,7 @@ from vivavoce.store.jobs import Jobs
 from vivavoce.store.outbox import OutboxRows
 from vivavoce.store.quotas import NO_QUOTAS, Quotas
 from vivavoce.store.reencryption import Reencryption
-from vivavoce.store.sealing import KeyNotAtHand, Keys, Sealers
+from vivavoce.store.sealing import Found, KeyNotAtHand, Keys, Sealers, SealingKey
 from vivavoce.store.sessions import EvidenceRows, Results, Sessions
 from vivavoce.store.speakers import Speakers
 from vivavoce.store.tokens import IdempotencyTokens
@@ -35,6 +35,8 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _READERS = 4
+_OPENERS = 4
+"""Threads that wait for key services."""
 
 _SLICE_PAGES = 1000
 """Pages given back in one go: writers wait behind it for some milliseconds."""
@@ -47,10 +49,10 @@ class Transaction:
     """What one transaction may touch, by kind of row."""
 
     def __init__(
-        self, connection: Connection, keys: Keys, quotas: Quotas, *, may_wait: bool = True
+        self, connection: Connection, keys: Keys, quotas: Quotas, *, found: Found | None = None
     ) -> None:
         self.connection = connection
-        self._may_wait = may_wait
+        self._found = found
         self._keys = keys
         self._quotas = quotas
         self._after_commit: list[Callable[[], None]] = []
@@ -70,7 +72,7 @@ class Transaction:
     @cached_property
     def sealers(self) -> Sealers:
         """The sealers of domains."""
-        return Sealers(self.connection, self._keys, may_wait=self._may_wait)
+        return Sealers(self.connection, self._keys, found=self._found)
 
     @cached_property
     def domains(self) -> Domains:
@@ -153,6 +155,7 @@ class _Waiting:
     """A piece of work that waits for the writer."""
 
     work: Callable[[Transaction], Any]
+    found: Found
     done: Future[Any]
 
 
@@ -163,6 +166,10 @@ class Store:
     that queue is committed together, each piece of work behind a savepoint of its own: commits cost
     an fsync, and under load many share one. Readers see the last committed state and never wait for
     the writer (WAL).
+
+    No transaction waits for a key service: work that needs a key which is not at hand is undone,
+    the key is opened in a thread of its own, and the work runs again. So work must have no effect
+    beyond its transaction; what it is to do besides goes into `after_commit`.
     """
 
     def __init__(self, engine: Engine, keys: Keys, quotas: Quotas = NO_QUOTAS) -> None:
@@ -171,6 +178,7 @@ class Store:
         self._quotas = quotas
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._openers = ThreadPoolExecutor(_OPENERS, thread_name_prefix="store-opener")
         self._waiting: deque[_Waiting] = deque()
         self._writing = threading.Lock()
         self._looking: Connection | None = None
@@ -186,37 +194,60 @@ class Store:
         Raises:
             Conflict: another process changed the same rows at the same time.
         """
-        waiting = _Waiting(work, Future())
-        self._waiting.append(waiting)
-        self._writer.submit(self._write_waiting)
-        return await asyncio.wrap_future(waiting.done)
+
+        async def attempt(found: Found) -> T:
+            waiting = _Waiting(work, found, Future())
+            self._waiting.append(waiting)
+            self._writer.submit(self._write_waiting)
+            return await asyncio.wrap_future(waiting.done)
+
+        return await self._until_keys_are_found(attempt)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run a transaction that only reads."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+        loop = asyncio.get_running_loop()
+        return await self._until_keys_are_found(
+            lambda found: loop.run_in_executor(self._readers, self._read, work, found)
+        )
+
+    async def _until_keys_are_found(self, attempt: Callable[[Found], Awaitable[T]]) -> T:
+        """Run work again for each key that it needs and that is not at hand."""
+        found: Found = {}
+        while True:
+            try:
+                return await attempt(found)
+            except KeyNotAtHand as missing:
+                loop = asyncio.get_running_loop()
+                found[missing.name] = await loop.run_in_executor(self._openers, self._find, missing)
+
+    def _find(self, missing: KeyNotAtHand) -> SealingKey | VaultError:
+        try:
+            return self._keys.domain_key(*missing.name, domain_arn=missing.domain_arn)
+        except VaultError as error:
+            return error
 
     async def look_up(self, work: Callable[[Transaction], T]) -> T:
         """Run a transaction that reads a few rows by their keys.
 
         In SQLite that takes less time than to hand it to another thread and back, so it runs right
-        here, in the event loop, on a connection of its own; only where a key service has to be
-        asked, it goes elsewhere.
+        here, in the event loop, on a connection of its own.
         """
-        if self._engine.dialect.name == "sqlite":
-            try:
-                return self._look_up(work)
-            except KeyNotAtHand:
-                pass
-        return await self.read(work)
+        if self._engine.dialect.name != "sqlite":
+            return await self.read(work)
 
-    def _look_up(self, work: Callable[[Transaction], T]) -> T:
+        async def attempt(found: Found) -> T:
+            return self._look_up(work, found)
+
+        return await self._until_keys_are_found(attempt)
+
+    def _look_up(self, work: Callable[[Transaction], T], found: Found) -> T:
         if self._looking is None:
             self._looking = self._engine.connect().execution_options(vivavoce_reading=True)
         connection = self._looking
         driver = cast("SQLiteConnection", connection.connection.driver_connection)
         driver.execute("BEGIN")
         try:
-            return work(Transaction(connection, self._keys, self._quotas, may_wait=False))
+            return work(Transaction(connection, self._keys, self._quotas, found=found))
         finally:
             # SQLAlchemy's own transaction, where the work asked for more than look-ups.
             connection.rollback()
@@ -254,7 +285,7 @@ class Store:
 
         What is raised undoes the whole transaction, and with it the work of others.
         """
-        transaction = Transaction(connection, self._keys, self._quotas)
+        transaction = Transaction(connection, self._keys, self._quotas, found=one.found)
         savepoint = None if alone else connection.begin_nested()
         try:
             result = one.work(transaction)
@@ -274,12 +305,12 @@ class Store:
 
         return announce
 
-    def _read(self, work: Callable[[Transaction], T]) -> T:
+    def _read(self, work: Callable[[Transaction], T], found: Found | None = None) -> T:
         with self._engine.connect() as connection:
             reading = connection.execution_options(vivavoce_reading=True)
             # Begun by hand: look-ups speak to the driver, which SQLAlchemy does not notice.
             with reading.begin():
-                return work(Transaction(reading, self._keys, self._quotas))
+                return work(Transaction(reading, self._keys, self._quotas, found=found))
 
     async def scrub(self) -> None:
         """Overwrite what was deleted where it still stands: in SQLite's write-ahead log."""
@@ -319,6 +350,7 @@ class Store:
         """Finish what runs and close the database."""
         self._writer.shutdown()
         self._readers.shutdown()
+        self._openers.shutdown()
         if self._looking is not None:
             self._looking.close()
         self._engine.dispose()

@@ -99,6 +99,12 @@ class LocalKeyring:
         self._may_create = may_create
         self._seen = _contents(None, {})
 
+    def begin(self) -> None:
+        """Make the file, without keys, unless it is there."""
+        with self._locked():
+            if not self._path.exists():
+                self._write({})
+
     def resolve(self, key_id: str, *, region: str, account_id: str) -> str:
         """The ARN of the key that a name stands for; a new name makes a new key.
 

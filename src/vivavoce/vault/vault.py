@@ -4,10 +4,14 @@ import threading
 import time
 from collections import OrderedDict
 
+from vivavoce.errors import KeyServiceDown
 from vivavoce.vault.customer_keys import CustomerKeys
 from vivavoce.vault.seal import SealingKey, new_key
 
 _MAX_OPENED = 4096
+
+_LEFT_ALONE_S = 5.0
+"""A key service that did not answer is not asked again for so long."""
 
 
 class Vault:
@@ -28,6 +32,7 @@ class Vault:
         self._customer_keys = customer_keys
         self._cache_s = cache_s
         self._opened: OrderedDict[tuple[str, bytes], tuple[float, SealingKey]] = OrderedDict()
+        self._down_until_s: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def resolve_customer_key(self, key_id: str, *, region: str, account_id: str) -> str:
@@ -60,7 +65,15 @@ class Vault:
         key = self.domain_key_at_hand(kms_key_id, wrapped)
         if key is not None:
             return key
-        plain = self._customer_keys.open_data_key(kms_key_id, wrapped, domain_arn=domain_arn)
+        if time.monotonic() < self._down_until_s.get(kms_key_id, 0.0):
+            raise KeyServiceDown("the key service did not answer a moment ago")
+        try:
+            plain = self._customer_keys.open_data_key(kms_key_id, wrapped, domain_arn=domain_arn)
+        except KeyServiceDown:
+            # Each question may take ten seconds, and every request of the domain would ask.
+            self._down_until_s[kms_key_id] = time.monotonic() + _LEFT_ALONE_S
+            raise
+        self._down_until_s.pop(kms_key_id, None)
         return self._remember((kms_key_id, wrapped), SealingKey(plain))
 
     def domain_key_at_hand(self, kms_key_id: str, wrapped: bytes) -> SealingKey | None:

@@ -33,6 +33,7 @@ class Store:
 
     def __init__(self, path):
         self.engine = create_engine(f"sqlite:///{path}")
+        self.reads = 0
         tables.metadata.create_all(self.engine, tables=[tables.audit, tables.audit_head])
         with self.engine.begin() as connection:
             AuditRows(connection, KEYS).begin()
@@ -50,6 +51,7 @@ class Store:
             connection.exec_driver_sql(statement)
 
     def read_now(self, work):
+        self.reads += 1
         with self.engine.connect() as connection:
             return work(SimpleNamespace(audit=AuditRows(connection, KEYS)))
 
@@ -155,6 +157,38 @@ def test_the_newest_are_listed_and_none_before_a_time(run, store, options, expec
 def test_a_long_log_is_listed_whole(run, store):
     store.add(*[CALL] * 1203)
     assert numbers(run("list", "--json", "--limit", "5000")) == list(range(1, 1204))
+
+
+@pytest.mark.parametrize("command", ["verify", "list --limit 5000"])
+def test_a_long_log_is_read_in_many_short_transactions(run, store, command):
+    store.add(*[CALL] * 1203)
+    assert run(*command.split()).exit_code == 0
+    assert store.reads >= 3
+
+
+def test_the_list_ends_where_the_log_ended_when_it_began(run, store, monkeypatch):
+    store.add(*[CALL] * 600)
+    read_now = store.read_now
+
+    def read_then_add(work):
+        found = read_now(work)
+        store.add(*[CALL] * 500)
+        return found
+
+    monkeypatch.setattr(store, "read_now", read_then_add)
+    assert numbers(run("list", "--json", "--limit", "550")) == list(range(51, 601))
+
+
+def test_a_log_that_was_cut_off_is_listed_as_far_as_it_goes(run, store):
+    store.add(*[CALL] * 3)
+    store.attack("DELETE FROM audit WHERE sequence = 3")
+    assert numbers(run("list", "--json")) == [1, 2]
+
+
+def test_a_record_whose_time_was_changed_is_said_so(run, store):
+    store.add(CALL)
+    store.attack(f"UPDATE audit SET at_ms = {2**62}")
+    assert isinstance(run("list").exception, AuditBroken)
 
 
 def test_json_gives_the_record_as_it_was_written(run, store):

@@ -109,10 +109,11 @@ def test_all_events_are_tried_again(run, store):
     assert (depth(store).waiting, depth(store).dead) == (3, 0)
 
 
-@pytest.mark.parametrize("arguments", [["retry"], ["retry", "1", "--all"], ["retry", "0"]])
-def test_a_command_that_does_not_say_which_event_changes_nothing(run, store, arguments):
+@pytest.mark.parametrize("command", ["retry", "discard"])
+@pytest.mark.parametrize("arguments", [[], ["1", "--all"], ["0"]])
+def test_a_command_that_does_not_say_which_event_changes_nothing(run, store, command, arguments):
     bury(store, 1)
-    assert run(*arguments).exit_code == 2
+    assert run(command, *arguments).exit_code == 2
     assert depth(store).dead == 1
 
 
@@ -120,6 +121,12 @@ def test_a_discarded_event_is_gone_and_the_others_stay(run, store):
     sequences = bury(store, 2)
     assert run("discard", str(sequences[0])).exit_code == 0
     assert depth(store).dead == 1
+
+
+def test_all_events_are_discarded(run, store):
+    bury(store, 3)
+    assert "3 discarded" in run("discard", "--all").output
+    assert depth(store).dead == 0
 
 
 @pytest.mark.parametrize("command", ["retry", "discard"])

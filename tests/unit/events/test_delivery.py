@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from vivavoce.clock import SystemClock
 from vivavoce.errors import DeliveryFailed, SinkBusy
-from vivavoce.events.delivery import DeliveryWorker, Patience
+from vivavoce.events.delivery import LONGEST_PAUSE_S, DeliveryWorker, Patience
+from vivavoce.store.outbox import LONGEST_PAUSE_MS
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +25,16 @@ class Event:
     body: str = "{}"
     attempts: int = 0
     next_attempt_ms: int = 0
+
+
+class SetClock:
+    """A clock that runs, and can be set."""
+
+    def __init__(self):
+        self.off_ms = 0
+
+    def now_ms(self):
+        return SystemClock().now_ms() + self.off_ms
 
 
 class MemoryOutbox:
@@ -53,7 +64,10 @@ class MemoryOutbox:
         heads = {}
         for event in sorted(self.waiting.values(), key=lambda event: event.sequence):
             heads.setdefault(event.resource, event)
-        return [event for event in heads.values() if event.next_attempt_ms <= now_ms][:limit]
+        latest_ms = now_ms + LONGEST_PAUSE_MS
+        return [
+            event for event in heads.values() if not now_ms < event.next_attempt_ms <= latest_ms
+        ][:limit]
 
     async def delivered(self, sequence):
         self._fail_if_broken()
@@ -126,8 +140,9 @@ async def run_until_empty(outbox, sink, **options):
     return worker
 
 
-def make(outbox, sink, *, patience=QUICK, **options):
-    return DeliveryWorker(sink, outbox=outbox, clock=SystemClock(), patience=patience, **options)
+def make(outbox, sink, *, patience=QUICK, clock=None, **options):
+    clock = clock or SystemClock()
+    return DeliveryWorker(sink, outbox=outbox, clock=clock, patience=patience, **options)
 
 
 async def test_events_of_one_resource_arrive_in_order(outbox):
@@ -233,6 +248,67 @@ async def test_a_sink_that_names_a_time_is_left_alone_until_then(outbox):
     assert loop.time() - started_s >= 0.14
     await worker.stop(grace_s=1)
     assert sink.tried == ["a1", "a1", "b1"]
+
+
+@pytest.mark.parametrize(
+    "error", [DeliveryFailed("no"), SinkBusy("down")], ids=["the event", "the sink"]
+)
+@pytest.mark.parametrize("by_ms", [-(10**11), 10**11], ids=["back", "ahead"])
+async def test_a_clock_that_is_set_does_not_stop_delivery(outbox, error, by_ms):
+    clock = SetClock()
+    sink = ScriptedSink(a1=[error])
+    for event_id in ("a1", "a2", "b1"):
+        outbox.add(event_id)
+    worker = make(outbox, sink, clock=clock)
+    worker.start()
+    async with asyncio.timeout(2):
+        await until(lambda: outbox.waiting[1].attempts)
+        clock.off_ms = by_ms
+        await outbox.empty.wait()
+    await worker.stop(grace_s=1)
+    assert sorted(sink.taken) == ["a1", "a2", "b1"]
+
+
+async def test_an_event_behind_one_that_was_put_off_before_the_clock_was_set_back_follows(outbox):
+    sink = ScriptedSink()
+    outbox.add("a1")
+    second = outbox.add("a2")
+    outbox.waiting[second] = replace(
+        outbox.waiting[second], next_attempt_ms=SystemClock().now_ms() + 10**11
+    )
+    await run_until_empty(outbox, sink)
+    assert sink.taken == ["a1", "a2"]
+
+
+async def test_a_clock_that_is_set_ahead_does_not_end_the_pause_of_a_sink(outbox):
+    clock = SetClock()
+    sink = ScriptedSink(a1=[SinkBusy("busy", after_s=0.15)])
+    outbox.add("a1")
+    worker = make(outbox, sink, clock=clock)
+    worker.start()
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
+    async with asyncio.timeout(5):
+        await until(lambda: outbox.waiting[1].attempts)
+        clock.off_ms = 10**11
+        worker.news()
+        await outbox.empty.wait()
+    assert loop.time() - started_s >= 0.14
+    await worker.stop(grace_s=1)
+
+
+async def test_no_event_is_put_off_further_than_the_outbox_believes(outbox):
+    assert LONGEST_PAUSE_S * 1000 == LONGEST_PAUSE_MS
+    sink = ScriptedSink(a1=[SinkBusy("never again", after_s=1e9)])
+    outbox.add("a1")
+    worker = make(outbox, sink)
+    worker.start()
+    async with asyncio.timeout(5):
+        await until(lambda: outbox.waiting[1].attempts)
+    assert outbox.waiting[1].next_attempt_ms <= SystemClock().now_ms() + LONGEST_PAUSE_MS
+    await worker.stop(grace_s=1)
+    patience = Patience(first_s=1e9, longest_s=1e9)
+    assert patience.delay_s(1, chance=1.0) == LONGEST_PAUSE_S
 
 
 async def test_a_sink_that_comes_back_is_used_in_full_again(outbox):

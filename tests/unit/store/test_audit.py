@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from vivavoce.errors import AuditBroken
 from vivavoce.store import tables
-from vivavoce.store.audit import Anchor, AuditRows
+from vivavoce.store.audit import Anchor, AuditRows, verify_log
 from vivavoce.store.database import open_database
 from vivavoce.vault.seal import SealingKey, new_key
 
@@ -61,8 +61,11 @@ def fill(engine, count):
 
 
 def verify(engine, keys=KEYS, **options):
-    with engine.connect() as connection:
-        return AuditRows(connection, keys).verify(**options)
+    def read(work):
+        with engine.connect() as connection:
+            return work(AuditRows(connection, keys))
+
+    return verify_log(read, **options)
 
 
 def attack(engine, *statements):
@@ -107,9 +110,9 @@ def test_any_text_is_kept_as_it_is(text):
     engine = new_log()
     add(engine, {"userAgent": text, text: 1})
     with engine.connect() as connection:
-        rows = AuditRows(connection, KEYS)
-        assert rows.page(after=0, size=1)[0].record == {"userAgent": text, text: 1}
-        assert rows.verify().head.sequence == 1
+        page = AuditRows(connection, KEYS).page(after=0, size=1)
+    assert page[0].record == {"userAgent": text, text: 1}
+    assert verify(engine).head.sequence == 1
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800"], ids=["NUL", "half a surrogate pair"])
@@ -162,16 +165,88 @@ def test_a_log_of_many_slices_verifies_and_tells_how_far_it_is(log):
 
 def test_records_that_are_added_while_the_log_is_verified_are_no_breach(log):
     fill(log, 600)
+    told = []
+
+    def add_once(done, total):
+        if not told:
+            add(log, {"n": "late"})
+        told.append((done, total))
+
+    verified = verify(log, progress=add_once)
+    assert (verified.head.sequence, verified.is_whole) == (601, True)
+    assert told == [(500, 600), (601, 601)]
+
+
+def test_a_slice_alone_does_not_call_the_log_whole(log):
+    fill(log, 500)
     with log.connect() as connection:
         rows = AuditRows(connection, KEYS)
-        added = []
+        first = rows.verify_slice()
+        assert (first.head.sequence, first.total, first.is_whole) == (500, 500, False)
+        assert rows.verify_slice(first).is_whole
 
-        def add_once(done, total):
-            if not added:
-                added.append(rows.add({"n": "late"}, 9))
 
-        assert rows.verify(progress=add_once).head.sequence == 601
-        assert added == [601]
+def test_between_slices_the_write_ahead_log_can_be_emptied(log):
+    with log.connect() as connection:
+        connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")
+    fill(log, 1203)
+    blocked = []
+
+    def empty(done, total):
+        with log.connect() as connection:
+            driver = connection.connection.driver_connection
+            driver.rollback()
+            driver.execute("PRAGMA busy_timeout = 0")
+            blocked.append(driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        add(log, {"n": "late"})  # and the next slice reads from the log again
+
+    assert verify(log, progress=empty).head.sequence == 1205
+    assert blocked == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "sequence"),
+    [
+        ("UPDATE audit SET record = '{}' WHERE sequence = 700", 700),
+        ("DELETE FROM audit WHERE sequence = 501", 501),
+        ("DELETE FROM audit WHERE sequence > 500", 501),
+        ("DELETE FROM audit WHERE sequence > 900", 901),
+        ("INSERT INTO audit SELECT 1001, at_ms, record, mac FROM audit WHERE sequence = 1", 1001),
+        ("UPDATE audit_head SET seal = x'00'", 1),
+    ],
+)
+def test_what_is_done_to_the_log_while_it_is_verified_is_found(log, change, sequence):
+    fill(log, 1000)
+
+    def attack_once(done, total):
+        if done == 500:
+            attack(log, change)
+
+    assert broken(log, progress=attack_once).sequence == sequence
+
+
+def test_a_record_behind_the_end_of_a_full_slice_is_found(log):
+    fill(log, 500)
+    attack(log, "INSERT INTO audit SELECT 501, at_ms, record, mac FROM audit WHERE sequence = 1")
+    assert broken(log).sequence == 501
+
+
+def test_a_log_cut_with_its_old_head_while_it_is_verified_is_found(log):
+    fill(log, 300)
+    with log.connect() as connection:
+        old = connection.exec_driver_sql("SELECT sequence, mac, seal FROM audit_head").one()
+    fill(log, 700)
+
+    def attack_once(done, total):
+        attack(
+            log,
+            "DELETE FROM audit WHERE sequence > 300",
+            ("UPDATE audit_head SET sequence = ?, mac = ?, seal = ?", tuple(old)),
+        )
+
+    error = broken(log, progress=attack_once)
+    assert error.sequence == 301
+    assert "behind" in str(error)
 
 
 @given(
@@ -392,7 +467,7 @@ def test_a_migrated_database_is_guarded_like_a_made_one(log, tmp_path):
         guards = theirs.exec_driver_sql(query).all()
         assert len(guards) == 6
         assert guards == ours.exec_driver_sql(query).all()
-        assert AuditRows(theirs, KEYS).verify().head.sequence == 0
+    assert verify(migrated).head.sequence == 0
     migrated.dispose()
 
 
@@ -405,9 +480,12 @@ def test_the_first_record_since_an_instant_is_found(log):
         assert rows.first_since(6000) is None
 
 
-def test_a_page_with_a_record_that_is_no_json_names_it(log):
+@pytest.mark.parametrize(
+    "change", ["record = 'x'", "record = '17'", "at_ms = 'noon'", "at_ms = 9223372036854775807"]
+)
+def test_a_page_with_a_record_that_cannot_be_read_names_it(log, change):
     fill(log, 2)
-    attack(log, "UPDATE audit SET record = 'x' WHERE sequence = 2")
+    attack(log, f"UPDATE audit SET {change} WHERE sequence = 2")
     with log.connect() as connection, pytest.raises(AuditBroken) as caught:
         AuditRows(connection, KEYS).page(after=0, size=9)
     assert caught.value.sequence == 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, event, insert, text
 
 from vivavoce.store import tables
-from vivavoce.store.outbox import Depth, OutboxRows
+from vivavoce.store.outbox import LONGEST_PAUSE_MS, Depth, OutboxRows
 
 NOW_MS = 1_700_000_000_000
 
@@ -129,8 +129,8 @@ def test_a_revived_event_is_tried_afresh(rows):
     (delivery,) = due(rows)
     rows.failed(delivery.sequence, "down", next_attempt_ms=NOW_MS + 10**9)
     rows.bury(delivery.sequence, "gone")
-    assert rows.revive(delivery.sequence, now_ms=NOW_MS + 5) == 1
-    (again,) = due(rows, now_ms=NOW_MS + 5)
+    assert rows.revive(delivery.sequence) == 1
+    (again,) = due(rows)
     assert (again.event_id, again.attempts) == (event_id, 0)
 
 
@@ -139,15 +139,15 @@ def test_all_the_dead_can_be_revived_at_once(rows):
         put(rows, resource)
     for delivery in due(rows)[:2]:
         rows.bury(delivery.sequence, "gone")
-    assert rows.revive(now_ms=NOW_MS) == 2
-    assert rows.revive(now_ms=NOW_MS) == 0
+    assert rows.revive() == 2
+    assert rows.revive() == 0
     assert rows.depth("file").waiting == 3
 
 
 def test_what_waits_can_be_neither_revived_nor_discarded(rows):
     put(rows, "a")
     (delivery,) = due(rows)
-    assert rows.revive(delivery.sequence, now_ms=NOW_MS) == 0
+    assert rows.revive(delivery.sequence) == 0
     assert not rows.discard(delivery.sequence)
     assert len(due(rows)) == 1
 
@@ -159,6 +159,68 @@ def test_a_discarded_event_is_gone(rows):
     assert rows.discard(delivery.sequence)
     assert not rows.discard(delivery.sequence)
     assert rows.dead(after=0, size=10) == []
+
+
+def test_all_the_dead_can_be_discarded_at_once_and_what_waits_stays(rows):
+    for resource in "abc":
+        put(rows, resource)
+    for delivery in due(rows)[:2]:
+        rows.bury(delivery.sequence, "gone")
+    assert rows.discard() == 2
+    assert rows.discard() == 0
+    assert rows.depth("file") == Depth(waiting=1, dead=0, oldest_created_ms=NOW_MS)
+
+
+def test_of_the_dead_only_the_older_ones_are_discarded(rows):
+    put(rows, "old", now_ms=NOW_MS - 2)
+    kept = put(rows, "younger", now_ms=NOW_MS - 1)
+    for delivery in due(rows):
+        rows.bury(delivery.sequence, "gone")
+    waiting = put(rows, "waits", now_ms=NOW_MS - 2)
+    assert rows.discard_dead_before(NOW_MS - 1) == 1
+    assert ids(rows.dead(after=0, size=10)) == [kept]
+    assert ids(due(rows)) == [waiting]
+
+
+def test_what_waits_for_a_sink_that_is_no_more_is_given_up_and_says_why(rows):
+    gone = put(rows, "a", sinks=("webhook",))
+    kept = put(rows, "a", sinks=("file",))
+    assert rows.bury_strangers(["file", "eventbridge"]) == 1
+    assert rows.bury_strangers(["file", "eventbridge"]) == 0
+    (dead,) = rows.dead(after=0, size=10)
+    assert (dead.event_id, dead.attempts) == (gone, 0)
+    assert dead.last_error == "the sink webhook is not configured any more"
+    assert ids(due(rows)) == [kept]
+
+
+def test_without_any_sink_all_that_waits_is_given_up(rows):
+    put(rows, "a", sinks=("file", "webhook"))
+    assert rows.bury_strangers([]) == 2
+
+
+def test_why_an_event_was_given_up_earlier_is_kept(rows):
+    put(rows, "a")
+    rows.bury(due(rows)[0].sequence, "answered 410")
+    assert rows.bury_strangers([]) == 0
+    assert rows.dead(after=0, size=1)[0].last_error == "answered 410"
+
+
+@pytest.mark.parametrize("now_ms", [NOW_MS - 10**11, 0])
+def test_a_new_or_revived_event_is_due_though_the_clock_was_set_back(rows, now_ms):
+    new, revived = put(rows, "a"), put(rows, "b")
+    sequence = due(rows)[1].sequence
+    rows.bury(sequence, "gone")
+    rows.revive(sequence)
+    assert ids(due(rows, now_ms=now_ms)) == [new, revived]
+
+
+def test_an_event_put_off_before_the_clock_was_set_back_is_due(rows):
+    event_id = put(rows, "a")
+    next_attempt_ms = NOW_MS + 1000
+    rows.failed(due(rows)[0].sequence, "down", next_attempt_ms=next_attempt_ms)
+    assert due(rows, now_ms=next_attempt_ms - 1) == []
+    assert due(rows, now_ms=next_attempt_ms - LONGEST_PAUSE_MS) == []
+    assert ids(due(rows, now_ms=next_attempt_ms - LONGEST_PAUSE_MS - 1)) == [event_id]
 
 
 def test_an_endless_error_is_cut(rows):
@@ -235,7 +297,7 @@ def fill(connection, resources, number):
                 "body": "{}",
                 "created_ms": NOW_MS,
                 "attempts": 0,
-                "next_attempt_ms": NOW_MS,
+                "next_attempt_ms": 0,
                 "is_dead": False,
             }
             for n in range(number)
