@@ -40,7 +40,7 @@ check: setup-dev  ## format, lint, types, import contracts, generated files curr
 	$(BIN)/pyright
 
 test: check  ## everything that CI runs
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 lock: setup-dev  ## resolve the newest versions of all dependencies into requirements/*.lock
 	$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements/run.lock

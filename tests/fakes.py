@@ -223,6 +223,10 @@ class RecordingAudit:
     def wants(self, operation, *, denied):
         return denied or operation not in self.unwanted
 
+    async def require_log(self):
+        if self.failure is not None:
+            raise self.failure
+
     async def add(self, call):
         if self.failure is not None:
             raise self.failure

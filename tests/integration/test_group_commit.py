@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tests.integration import rows
 from vivavoce.errors import NotFound
+from vivavoce.store.audit import verify_log
 
 pytestmark = pytest.mark.anyio
 

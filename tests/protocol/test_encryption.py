@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
@@ -163,6 +164,23 @@ def test_a_domain_whose_key_is_disabled_can_still_be_deleted(server, owner):
     assert caller.code_of("DeleteDomain", {"DomainId": place.domain_id}) == "OK"
     pages = owner.get_paginator("list_domains").paginate().build_full_result()
     assert place.domain_id not in {one["DomainId"] for one in pages["DomainSummaries"]}
+
+
+def test_lists_with_a_denied_key_in_them_do_not_keep_writers_out(server, owner):
+    key = {"KmsKeyId": "alias/denied-in-lists"}
+    places = [furnish(server, owner, CUSTOMER, key=key), furnish(server, owner)]
+    keys = keyring_of(server)
+    keys.disable(key["KmsKeyId"])
+    caller = Caller(server)
+    for number in range(5):
+        with ThreadPoolExecutor(8) as threads:
+            # Side by side, so that the store reads over several connections.
+            listed = [threads.submit(caller.code_of, "ListDomains", {}) for _ in range(8)]
+            assert {one.result() for one in listed} == {"OK"}
+        for name in (f"first-{number}", f"second-{number}", f"third-{number}"):
+            wanted = {"DomainId": places[1].domain_id, "Name": name}
+            assert caller.code_of("CreateWatchlist", wanted) == "OK"
+    keys.enable(key["KmsKeyId"])
 
 
 # --- a key is changed

@@ -112,7 +112,7 @@ class AccessKeyRows:
         """
         columns = tables.access_keys.c
         query = select(tables.access_keys).order_by(columns.created_ms, columns.access_key_id)
-        return [self._open(row) for row in self._connection.execute(query)]
+        return [self._open(row) for row in self._connection.execute(query).all()]
 
     def remove(self, access_key_id: str) -> None:
         """Remove a key.

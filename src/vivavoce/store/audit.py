@@ -219,7 +219,7 @@ class AuditRows:
         Raises:
             AuditBroken: a record cannot be read.
         """
-        rows = self._connection.execute(_FROM, {"start": after + 1, "size": size})
+        rows = self._connection.execute(_FROM, {"start": after + 1, "size": size}).all()
         return [_opened(*row) for row in rows]
 
     def first_since(self, at_ms: int) -> int | None:

@@ -164,7 +164,7 @@ class Domains:
         )
         if region is not None:
             query = query.where(_in_region(region))
-        return [(row.sequence, self._listed(row)) for row in self._connection.execute(query)]
+        return [(row.sequence, self._listed(row)) for row in self._connection.execute(query).all()]
 
     def update(self, domain: Domain) -> None:
         """Write a domain's texts and encryption state anew.

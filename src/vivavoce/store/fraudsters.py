@@ -72,7 +72,7 @@ class Watchlists:
             .order_by(watchlists.c.sequence)
             .limit(size)
         )
-        rows = self._connection.execute(query)
+        rows = self._connection.execute(query).all()
         return [(row.sequence, _open_watchlist(row, sealer)) for row in rows]
 
     def update(self, watchlist: Watchlist) -> None:

@@ -102,7 +102,7 @@ class Jobs:
             query = query.where(jobs.c.sequence < before)
         if status is not None:
             query = query.where(jobs.c.status == status)
-        return [(row.sequence, _open(row, sealer)) for row in self._connection.execute(query)]
+        return [(row.sequence, _open(row, sealer)) for row in self._connection.execute(query).all()]
 
 
 def _of_kind(domain_id: str, kind: JobKind) -> ColumnElement[bool]:

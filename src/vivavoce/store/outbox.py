@@ -123,7 +123,7 @@ class OutboxRows:
             .order_by(row.c.sequence)
             .limit(limit)
         )
-        return [_delivery(found) for found in self._connection.execute(query)]
+        return [_delivery(found) for found in self._connection.execute(query).all()]
 
     def delivered(self, sequence: int) -> Delivery | None:
         """Take an event out; gives the next one of its resource to the same sink, if one waits."""
@@ -185,7 +185,7 @@ class OutboxRows:
         )
         if sink is not None:
             query = query.where(row.c.sink == sink)
-        return [_delivery(found) for found in self._connection.execute(query)]
+        return [_delivery(found) for found in self._connection.execute(query).all()]
 
     def bury_strangers(self, sinks: Sequence[str]) -> int:
         """Give up what waits for any other sink than these; gives how many events that were.

@@ -127,7 +127,7 @@ class Sessions:
         if status is not None:
             query = query.where(_status_is(status, now_ms))
         sealer = self._sealers.of(domain_id)
-        return [(row.sequence, _open(row, sealer)) for row in self._connection.execute(query)]
+        return [(row.sequence, _open(row, sealer)) for row in self._connection.execute(query).all()]
 
     def update(self, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - of many types
         """Change a session; gives it as it is now.

@@ -113,7 +113,7 @@ class Speakers:
             .order_by(speakers.c.sequence)
             .limit(size)
         )
-        rows = self._connection.execute(query)
+        rows = self._connection.execute(query).all()
         return [(row.sequence, _open_speaker(row, sealer)) for row in rows]
 
     def set_status(self, speaker_id: str, status: SpeakerStatus, *, now_ms: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 
-from vivavoce.errors import Conflict, VaultError
+from vivavoce.errors import Conflict, KeyServiceDown, VaultError
 from vivavoce.store.access_keys import AccessKeyRows
 from vivavoce.store.audit import AuditRows
 from vivavoce.store.counts import Counts
@@ -38,6 +38,9 @@ _READERS = 4
 _OPENERS = 4
 """Threads that wait for key services."""
 
+_MOST_KEYS = 256
+"""Keys that one piece of work may have to wait for: a page of domains needs one each."""
+
 _SLICE_PAGES = 1000
 """Pages given back in one go: writers wait behind it for some milliseconds."""
 
@@ -46,7 +49,11 @@ _BATCH = 64
 
 
 class Transaction:
-    """What one transaction may touch, by kind of row."""
+    """What one transaction may touch, by kind of row.
+
+    Rows are fetched whole before one is opened: what is raised half-way, such as that a key is not
+    at hand, would leave the statement unfinished, and with it the connection in its old snapshot.
+    """
 
     def __init__(
         self, connection: Connection, keys: Keys, quotas: Quotas, *, found: Found | None = None
@@ -213,12 +220,13 @@ class Store:
     async def _until_keys_are_found(self, attempt: Callable[[Found], Awaitable[T]]) -> T:
         """Run work again for each key that it needs and that is not at hand."""
         found: Found = {}
-        while True:
+        for _ in range(_MOST_KEYS):
             try:
                 return await attempt(found)
             except KeyNotAtHand as missing:
                 loop = asyncio.get_running_loop()
                 found[missing.name] = await loop.run_in_executor(self._openers, self._find, missing)
+        raise KeyServiceDown(f"{_MOST_KEYS} keys were opened, and still there was one to open")
 
     def _find(self, missing: KeyNotAtHand) -> SealingKey | VaultError:
         try:

@@ -92,7 +92,7 @@ class Voiceprints:
             .where(members.c.watchlist_id == watchlist_id, fraudsters.c.domain_id == domain_id)
             .order_by(fraudsters.c.sequence)
         )
-        return [self._open(row) for row in self._connection.execute(query)]
+        return [self._open(row) for row in self._connection.execute(query).all()]
 
     def remove(self, owner_id: str) -> None:
         """Delete an owner's voiceprint, if there is one."""

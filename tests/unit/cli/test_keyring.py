@@ -18,7 +18,9 @@ OWNER = {"region": "us-east-1", "account_id": "000000000000"}
 def served(tmp_path):
     """The keyring as a running server has it."""
     root = load_or_create_root_key(tmp_path / "root.key", may_create=True)
-    return LocalKeyring(tmp_path / "keyring.json", SealingKey(root))
+    keyring = LocalKeyring(tmp_path / "keyring.json", SealingKey(root))
+    keyring.begin()
+    return keyring
 
 
 @pytest.fixture
