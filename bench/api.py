@@ -240,7 +240,8 @@ def served(command: Sequence[str], ready_url: str, log: Path) -> Generator[None]
             time.sleep(0.1)
         # Threads that were there before the affinity was set keep their own.
         for thread in Path(f"/proc/{process.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {SERVER_CORE})
+            with contextlib.suppress(ProcessLookupError):  # some end by themselves
+                os.sched_setaffinity(int(thread.name), {SERVER_CORE})
         yield
     finally:
         process.send_signal(signal.SIGTERM)
