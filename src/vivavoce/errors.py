@@ -97,6 +97,15 @@ class Conflict(VivavoceError):
         self.conflict_type = conflict_type
 
 
+def concurrent_changes() -> Conflict:
+    """Another request changed the same resource at the same time."""
+    return Conflict(
+        "CONCURRENT_CHANGES",
+        "The request could not be processed as the resource was modified by another request "
+        "during execution.",
+    )
+
+
 class AtCapacity(VivavoceError):
     """No further call can be admitted now; the message says why."""
 

@@ -25,6 +25,11 @@ def generated_id() -> str:
     return f"id#{unique_id()}"
 
 
+def domain_arn(domain_id: str, *, region: str, account_id: str) -> str:
+    """The ARN of a domain, whether or not it exists."""
+    return f"arn:aws:voiceid:{region}:{account_id}:domain/{domain_id}"
+
+
 def is_generated(identifier: str) -> bool:
     """Whether an id has the generated form; customer ids and session names cannot contain `#`."""
     return identifier.startswith("id#")

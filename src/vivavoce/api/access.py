@@ -13,6 +13,7 @@ from vivavoce.api.policy import SERVICE, Decision, Question
 from vivavoce.api.sigv4 import Caller
 from vivavoce.clock import Clock, to_datetime
 from vivavoce.errors import AccessDenied, NotFound
+from vivavoce.ids import domain_arn
 
 _ANY = "*"
 _WITHOUT_RESOURCE = frozenset({"CreateDomain", "ListDomains"})
@@ -126,7 +127,7 @@ def questions(
     """What has to be allowed for a request: actions, each with the resource that it is done to."""
 
     def domain(domain_id: str) -> str:
-        return f"arn:aws:{SERVICE}:{region}:{account_id}:domain/{domain_id}"
+        return domain_arn(domain_id, region=region, account_id=account_id)
 
     asked = [(f"{SERVICE}:{operation}", _resource(operation, members, domain))]
     if operation == "CreateDomain" and members.get("Tags"):

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from vivavoce.ids import domain_arn
+
 S = TypeVar("S")
 
 
@@ -29,7 +31,7 @@ class Context(Generic[S]):
 
     def domain_arn(self, domain_id: str) -> str:
         """The ARN of a domain where the caller signed for, whether or not it exists."""
-        return f"arn:aws:voiceid:{self.region}:{self.account_id}:domain/{domain_id}"
+        return domain_arn(domain_id, region=self.region, account_id=self.account_id)
 
 
 # A handler takes and returns the generated types of its operation (`vivavoce.api.shapes`), or

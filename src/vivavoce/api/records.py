@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, cast
 from botocore.model import ListShape, ServiceModel, Shape, StructureShape
 
 from vivavoce.clock import to_datetime
+from vivavoce.ids import domain_arn
 
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
@@ -156,7 +157,7 @@ def _domain_arn(call: ApiCall) -> str | None:
     if "ResourceArn" in request:
         return cast("str", request["ResourceArn"])
     if "DomainId" in request:
-        return f"arn:aws:voiceid:{call.region}:{call.account_id}:domain/{request['DomainId']}"
+        return domain_arn(request["DomainId"], region=call.region, account_id=call.account_id)
     made = cast("Mapping[str, str]", (call.response or {}).get("Domain") or {})
     return made.get("Arn")
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from vivavoce.clock import Clock
 from vivavoce.errors import Conflict, KeyDenied, KeyServiceDown, NotFound, SealBroken
-from vivavoce.ids import unique_id
+from vivavoce.ids import domain_arn, unique_id
 from vivavoce.store.records import Domain, Watchlist
 from vivavoce.store.reencryption import Position
 from vivavoce.store.store import Store, Transaction
@@ -44,7 +44,7 @@ class Place:
 
     def arn(self, domain_id: str) -> str:
         """The ARN of a domain here."""
-        return f"arn:aws:voiceid:{self.region}:{self.account_id}:domain/{domain_id}"
+        return domain_arn(domain_id, region=self.region, account_id=self.account_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

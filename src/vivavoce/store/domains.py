@@ -16,7 +16,7 @@ from sqlalchemy import (
     update,
 )
 
-from vivavoce.errors import Conflict, KeyDenied, KeyServiceDown, NotFound
+from vivavoce.errors import Conflict, KeyDenied, KeyServiceDown, NotFound, concurrent_changes
 from vivavoce.store import places, tables
 from vivavoce.store.lookup import LookUp
 from vivavoce.store.quotas import Quotas, require_room
@@ -190,11 +190,7 @@ class Domains:
             )
         )
         if done.rowcount == 0:
-            raise Conflict(
-                "CONCURRENT_CHANGES",
-                "The request could not be processed as the resource was modified by another "
-                "request during execution.",
-            )
+            raise concurrent_changes()
 
     def change_key(self, domain: Domain, *, wrapped_key: bytes) -> None:
         """Give a domain a new data key; new data is sealed under it from here on.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 
-from vivavoce.errors import Conflict, KeyServiceDown, VaultError
+from vivavoce.errors import KeyServiceDown, VaultError, concurrent_changes
 from vivavoce.store.access_keys import AccessKeyRows
 from vivavoce.store.audit import AuditRows
 from vivavoce.store.counts import Counts
@@ -371,11 +371,7 @@ def _failing(done: Future[Any], error: BaseException) -> Callable[[], None]:
 def _as_conflict(error: BaseException) -> BaseException:
     if not is_serialization_failure(error):
         return error
-    return Conflict(
-        "CONCURRENT_CHANGES",
-        "The request could not be processed as the resource was modified by another request "
-        "during execution.",
-    )
+    return concurrent_changes()
 
 
 def open_store(url: str, keys: Keys, quotas: Quotas = NO_QUOTAS) -> Store:
