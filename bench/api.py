@@ -411,7 +411,6 @@ def _report(folder: Path, arguments: argparse.Namespace) -> Iterator[str]:
             media_type="application/x-amz-json-1.1",
         )
         world = World(ours, data, speakers=arguments.speakers)
-        own = _askings(ours, world)
 
         def describe_bus() -> list[bytes]:
             return [signed(theirs, "AWSEvents.DescribeEventBus", {"Name": "default"})]
@@ -483,8 +482,11 @@ def _rates(askings: dict[str, _Asking], rounds: int, seconds: float) -> Iterator
     yield ""
     yield f"## Most requests a second, {CONNECTIONS} connections, servers in turns"
     yield ""
-    yield "| operation | turns x s | answers | a second (least..most) | p50 ms | p99 ms | x moto (least..most turn) |"  # noqa: E501
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    yield _row(
+        *("operation", "turns x s", "answers", "a second (least..most)", "p50 ms", "p99 ms"),
+        "x moto (least..most turn)",
+    )
+    yield _row(*["---"] * 7)
     runs: dict[str, list[Measured]] = {name: [] for name in askings}
     for number in range(-1, rounds):  # the first turn warms up
         for name, asking in askings.items():
