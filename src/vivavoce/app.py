@@ -17,6 +17,7 @@ from vivavoce.api.directory import DomainDirectory
 from vivavoce.api.handlers import HANDLERS
 from vivavoce.api.http import VoiceIdEndpoint
 from vivavoce.api.keys import KeyDirectory
+from vivavoce.api.paging import Pager
 from vivavoce.api.records import CallRecorder
 from vivavoce.api.services import Services
 from vivavoce.api.throttle import AWS_TPS, Throttle
@@ -104,7 +105,7 @@ def build_app(foundation: Foundation) -> Starlette:
             announcer=announcer,
             consent_given=settings.consent,
             clock=clock,
-            signer=vault.root,
+            pager=Pager(vault.root, clock),
             public_url=settings.public_url and settings.public_url.rstrip("/"),
         ),
         keys=None if settings.auth == "none" else keys,

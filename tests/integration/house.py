@@ -19,6 +19,7 @@ from vivavoce.sessions.evaluation import Evaluation
 from vivavoce.store import tables
 from vivavoce.store.records import Session
 from vivavoce.store.store import Store, Transaction
+from vivavoce.store.tokens import ClientToken
 from vivavoce.vault.vault import Vault
 
 ANNA, BEN = 3, 5
@@ -51,11 +52,12 @@ class House:
 
     async def start(self, name: str | None = "call", **members: Any) -> tuple[Session, str]:
         """Start a session; what is no member of the request is one of its options."""
+        asked = {"SessionName": name, "ClientToken": members.pop("client_token", None), **members}
         request: dict[str, Any] = {
             "domain_id": rows.DOMAIN_ID,
             "authentication_enabled": None,
             "fraud_detection_enabled": None,
-            "client_token": None,
+            "token": ClientToken.of(asked, scope="StartSession"),
         }
         request |= {key: members.pop(key) for key in list(members) if key in request}
         return await self.desk.start(

@@ -14,6 +14,7 @@ from vivavoce.errors import Conflict, InvalidRequest, KeyDenied, KeyServiceDown,
 from vivavoce.sessions import domains as domains_module
 from vivavoce.sessions.domains import DomainDesk, NewDomain, Place, Reencryptor
 from vivavoce.store import reencryption
+from vivavoce.store.tokens import ClientToken
 
 pytestmark = pytest.mark.anyio
 
@@ -21,14 +22,14 @@ PLACE = Place(region=rows.REGION, account_id=rows.ACCOUNT_ID)
 ELSEWHERE = Place(region="eu-west-2", account_id=rows.ACCOUNT_ID)
 
 
-def new(name="bank", *, key_id=rows.KEY_ARN, token=None, description=None):
+def new(name="bank", *, key_id=rows.KEY_ARN, token=None, description=None, place=PLACE):
+    facts = {"Name": name, "KmsKeyId": key_id, "Description": description}
     return NewDomain(
         name=name,
         description=description,
         key_id=key_id,
         tags=rows.TAGS,
-        token=token,
-        facts={"Name": name, "KmsKeyId": key_id, "Description": description},
+        token=ClientToken(scope=place.region, text=token, facts=facts),
     )
 
 
@@ -151,7 +152,7 @@ async def test_the_same_token_makes_one_domain(estate):
     with pytest.raises(InvalidRequest):
         await estate.desk.create(new("other", token="t-1"), PLACE)
     second = await estate.desk.create(new(token="t-2"), PLACE)
-    elsewhere = await estate.desk.create(new(token="t-1"), ELSEWHERE)
+    elsewhere = await estate.desk.create(new(token="t-1", place=ELSEWHERE), ELSEWHERE)
     made = [domain.domain_id for domain in (first, second, elsewhere)]
     assert await estate.domain_ids() == [rows.DOMAIN_ID, *made]
 

@@ -15,6 +15,7 @@ from vivavoce.store.access_keys import AccessKeyRecord
 from vivavoce.store.database import open_database
 from vivavoce.store.store import open_store
 from vivavoce.store.tables import metadata
+from vivavoce.store.tokens import ClientToken
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +33,10 @@ ACCESS_KEY = AccessKeyRecord(
     created_ms=1,
     expires_ms=2,
 )
+
+
+def client_token(operation, **facts):
+    return ClientToken(scope=operation, text="t", facts=facts)
 
 
 def same(got, expected):
@@ -59,7 +64,7 @@ async def filled(any_store):
         tx.evidence.put(rows.evidence(), domain_id=rows.DOMAIN_ID)
         tx.results.put(rows.result())
         tx.jobs.add(rows.job())
-        tx.tokens.add("StartSession", "t", {"a": 1}, resource_id="r", now_ms=1)
+        tx.tokens.add(client_token("StartSession", a=1), resource_id="r", now_ms=1)
         tx.access_keys.add(ACCESS_KEY)
 
     await any_store.write(work)
@@ -95,12 +100,12 @@ async def test_every_kind_of_row_is_read_as_it_was_written(filled):
         assert same(tx.evidence.find(session), rows.evidence())
         assert tx.results.find(rows.SESSION_ID, "authentication") == rows.result()
         assert tx.results.find(rows.SESSION_ID, "fraud") is None
-        assert tx.tokens.find("StartSession", "t", {"a": 1}) == "r"
-        assert tx.tokens.find("CreateDomain", "t", {"a": 1}) is None
+        assert tx.tokens.find(client_token("StartSession", a=1)) == "r"
+        assert tx.tokens.find(client_token("CreateDomain", a=1)) is None
         assert tx.jobs.get(rows.DOMAIN_ID, rows.JOB_ID, "speaker-enrollment") == rows.job()
         assert tx.access_keys.all() == [ACCESS_KEY]
         with pytest.raises(InvalidRequest):
-            tx.tokens.find("StartSession", "t", {"a": 2})
+            tx.tokens.find(client_token("StartSession", a=2))
 
     await filled.read(work)
     await filled.look_up(work)

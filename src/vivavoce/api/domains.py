@@ -3,13 +3,13 @@
 from typing import Any, cast
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
 from vivavoce.api.tags import checked_tags
 from vivavoce.errors import NotFound
 from vivavoce.sessions.documents import present, seconds
 from vivavoce.sessions.domains import NewDomain, Place
 from vivavoce.store.records import Domain
+from vivavoce.store.tokens import ClientToken
 
 _PAGE_SIZE = 10
 
@@ -25,8 +25,7 @@ async def create_domain(
         description=request.get("Description"),
         key_id=request["ServerSideEncryptionConfiguration"]["KmsKeyId"],
         tags=checked_tags({}, request.get("Tags", [])),
-        token=request.get("ClientToken"),
-        facts={**request, "ClientToken": None},
+        token=ClientToken.of(request, scope=f"CreateDomain/{context.region}"),
     )
     domain = await context.services.domains.create(new, _place(context))
     return {"Domain": cast("shapes.Domain", _document(domain))}
@@ -64,18 +63,13 @@ async def list_domains(
 ) -> shapes.ListDomainsResponse:
     """Show a page of the region's domains, in the order they were made."""
     services, region = context.services, context.region
-    wanted = PageRequest(
-        query=["ListDomains", region],
-        token=request.get("NextToken"),
-        size=request.get("MaxResults", _PAGE_SIZE),
-    )
-    page, token = await read_page(
-        wanted,
+    page, token = await services.pager.read(
+        request,
         lambda after, size: services.store.read(
             lambda tx: tx.domains.page(region, after=after, size=size)
         ),
-        signer=services.signer,
-        now_ms=services.clock.now_ms(),
+        query=["ListDomains", region],
+        default_size=_PAGE_SIZE,
     )
     response: dict[str, Any] = {
         "DomainSummaries": [_document(domain) for domain in page],

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
 from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import Announcement
@@ -31,22 +30,17 @@ async def list_fraudsters(
     """Show a page of a domain's or a watchlist's fraudsters, in the order they were registered."""
     services, domain_id = context.services, request["DomainId"]
     watchlist_id = request.get("WatchlistId")
-    wanted = PageRequest(
-        query=["ListFraudsters", domain_id, watchlist_id],
-        token=request.get("NextToken"),
-        size=request.get("MaxResults", _PAGE_SIZE),
-    )
 
     def read(tx: Transaction, after: int, size: int) -> list[tuple[int, Fraudster]]:
         if watchlist_id is not None:
             tx.watchlists.get(domain_id, watchlist_id)
         return tx.fraudsters.page(domain_id, watchlist_id=watchlist_id, after=after, size=size)
 
-    page, token = await read_page(
-        wanted,
+    page, token = await services.pager.read(
+        request,
         lambda after, size: services.store.read(lambda tx: read(tx, after, size)),
-        signer=services.signer,
-        now_ms=services.clock.now_ms(),
+        query=["ListFraudsters", domain_id, watchlist_id],
+        default_size=_PAGE_SIZE,
     )
     response: dict[str, Any] = {
         "FraudsterSummaries": [fraudster_document(fraudster) for fraudster in page],

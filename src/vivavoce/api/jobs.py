@@ -3,13 +3,13 @@
 from typing import Any, cast
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
 from vivavoce.ids import unique_id
 from vivavoce.sessions import announcements
 from vivavoce.sessions.documents import present, seconds
 from vivavoce.store.records import Job, JobKind
 from vivavoce.store.store import Transaction
+from vivavoce.store.tokens import ClientToken
 
 _PAGE_SIZE = 100
 
@@ -115,20 +115,17 @@ async def _start(
         created_ms=services.clock.now_ms(),
         ended_ms=None,
     )
-    token = request.get("ClientToken")
-    facts = {**request, "ClientToken": None}
-    scope = f"{kind}/{domain_id}"
+    token = ClientToken.of(request, scope=f"{kind}/{domain_id}")
 
     def work(tx: Transaction) -> Job:
         domain = tx.domains.get_active(domain_id)
-        if token is not None:
-            made = tx.tokens.find(scope, token, facts)
-            if made is not None:
-                return tx.jobs.get(domain_id, made, kind)
-            tx.tokens.add(scope, token, facts, resource_id=job.job_id, now_ms=job.created_ms)
+        made = tx.tokens.find(token)
+        if made is not None:
+            return tx.jobs.get(domain_id, made, kind)
         for watchlist_id in _watchlist_ids(job):
             tx.watchlists.get(domain_id, watchlist_id)
         tx.jobs.add(job)
+        tx.tokens.add(token, resource_id=job.job_id, now_ms=job.created_ms)
         services.announcer.announce(
             tx, lambda: _ANNOUNCEMENTS[kind](domain.arn, job, now_ms=job.created_ms)
         )
@@ -150,18 +147,13 @@ async def _list(
 ) -> dict[str, Any]:
     services, domain_id = context.services, request["DomainId"]
     status = request.get("JobStatus")
-    wanted = PageRequest(
-        query=[kind, domain_id, status],
-        token=request.get("NextToken"),
-        size=request.get("MaxResults", _PAGE_SIZE),
-    )
-    page, token = await read_page(
-        wanted,
+    page, token = await services.pager.read(
+        request,
         lambda before, size: services.store.read(
             lambda tx: tx.jobs.page(domain_id, kind, status=status, before=before, size=size)
         ),
-        signer=services.signer,
-        now_ms=services.clock.now_ms(),
+        query=[kind, domain_id, status],
+        default_size=_PAGE_SIZE,
     )
     return {"JobSummaries": [_summary(job) for job in page], "NextToken": token}
 

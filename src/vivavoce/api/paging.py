@@ -7,10 +7,10 @@ is valid for 24 hours (voice-id-behaviour.md section 2.6).
 import base64
 import hmac
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from vivavoce.clock import Clock
 from vivavoce.errors import InvalidRequest
 
 LIFETIME_MS = 24 * 3_600_000
@@ -26,46 +26,47 @@ class Signer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageRequest:
-    """Which page of what is wanted.
-
-    Attributes:
-        query: everything that must be the same when the next page is asked for.
-        token: of that page; None or empty for the first.
-        size: rows in a page.
-    """
-
-    query: list[Any]
-    token: str | None
-    size: int
-
-
-async def read_page(
-    request: PageRequest,
-    fetch: Callable[[int, int], Awaitable[list[tuple[int, T]]]],
-    *,
-    signer: Signer,
-    now_ms: int,
-) -> tuple[list[T], str | None]:
-    """A page of rows, and the token of the next one if there are more.
+class Pager:
+    """Turns the pages of every list operation.
 
     Args:
-        request: which page.
-        fetch: gives up to so many rows (second argument) after a sequence number (first), each
-            with its own.
         signer: signs tokens.
-        now_ms: the time.
-
-    Raises:
-        InvalidRequest: the token is not ours, has expired, or belongs to another query.
+        clock: the time.
     """
-    query = [*request.query, request.size]
-    after = page_start(signer, query, request.token, now_ms=now_ms)
-    rows = await fetch(after, request.size + 1)
-    return cut_page(
-        rows, request.size, lambda last: page_token(signer, query, after=last, now_ms=now_ms)
-    )
+
+    def __init__(self, signer: Signer, clock: Clock) -> None:
+        self._signer = signer
+        self._clock = clock
+
+    async def read(
+        self,
+        request: Mapping[str, Any],
+        fetch: Callable[[int, int], Awaitable[list[tuple[int, T]]]],
+        *,
+        query: list[Any],
+        default_size: int,
+    ) -> tuple[list[T], str | None]:
+        """A page of rows, and the token of the next one if there are more.
+
+        Args:
+            request: of a list operation; its NextToken and MaxResults say which page.
+            fetch: gives up to so many rows (second argument) after a sequence number (first), each
+                with its own.
+            query: everything that must be the same when the next page is asked for, beside the
+                size.
+            default_size: rows in a page where the request does not say.
+
+        Raises:
+            InvalidRequest: the token is not ours, has expired, or belongs to another query.
+        """
+        now_ms = self._clock.now_ms()
+        size = request.get("MaxResults", default_size)
+        query = [*query, size]
+        after = page_start(self._signer, query, request.get("NextToken"), now_ms=now_ms)
+        rows = await fetch(after, size + 1)
+        return cut_page(
+            rows, size, lambda last: page_token(self._signer, query, after=last, now_ms=now_ms)
+        )
 
 
 def page_token(signer: Signer, query: list[Any], *, after: int, now_ms: int) -> str:

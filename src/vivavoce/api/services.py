@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from vivavoce.api.context import Context
-from vivavoce.api.paging import Signer
+from vivavoce.api.paging import Pager
 from vivavoce.clock import Clock
 from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.desk import SessionDesk
@@ -23,7 +23,7 @@ class Services:
         announcer: tells the world what happened.
         consent_given: whether the operator has acknowledged what the law asks of him.
         clock: the time.
-        signer: signs page tokens.
+        pager: turns the pages of lists.
         public_url: base of stream URLs, such as `wss://voice.example`; None: from the request.
     """
 
@@ -33,7 +33,7 @@ class Services:
     announcer: Announcer
     consent_given: bool
     clock: Clock
-    signer: Signer
+    pager: Pager
     public_url: str | None
 
 

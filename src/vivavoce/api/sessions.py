@@ -5,7 +5,6 @@ from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
 from vivavoce.ids import is_generated
 from vivavoce.sessions import announcements
@@ -17,6 +16,7 @@ from vivavoce.sessions.documents import (
     session_document,
     session_summary,
 )
+from vivavoce.store.tokens import ClientToken
 
 _PAGE_SIZE = 100
 
@@ -42,7 +42,7 @@ async def start_session(
         options=_options(request),
         authentication_enabled=request.get("AuthenticationEnabled"),
         fraud_detection_enabled=request.get("FraudDetectionEnabled"),
-        client_token=request.get("ClientToken"),
+        token=ClientToken.of(request, scope=f"StartSession/{request['DomainId']}"),
     )
     async with context.services.announcer.on_failure(
         lambda error: announcements.start_session(
@@ -141,18 +141,13 @@ async def list_sessions(
     """Show a page of a domain's sessions, in the order they were started."""
     services = context.services
     domain_id, status = request["DomainId"], request.get("StreamingStatus")
-    wanted = PageRequest(
-        query=["ListSessions", domain_id, status],
-        token=request.get("NextToken"),
-        size=request.get("MaxResults", _PAGE_SIZE),
-    )
-    page, token = await read_page(
-        wanted,
+    page, token = await services.pager.read(
+        request,
         lambda after, size: services.desk.list_sessions(
             domain_id, status=status, after=after, size=size
         ),
-        signer=services.signer,
-        now_ms=services.clock.now_ms(),
+        query=["ListSessions", domain_id, status],
+        default_size=_PAGE_SIZE,
     )
     response: dict[str, Any] = {
         "SessionSummaries": [session_summary(session) for session in page],

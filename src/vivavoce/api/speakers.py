@@ -4,7 +4,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
 from vivavoce.sessions import announcements, speakers
 from vivavoce.sessions.announcements import SpeakerAction
@@ -31,18 +30,13 @@ async def list_speakers(
     """Show a page of a domain's speakers, in the order they became known."""
     services = context.services
     domain_id = request["DomainId"]
-    wanted = PageRequest(
-        query=["ListSpeakers", domain_id],
-        token=request.get("NextToken"),
-        size=request.get("MaxResults", _PAGE_SIZE),
-    )
-    page, token = await read_page(
-        wanted,
+    page, token = await services.pager.read(
+        request,
         lambda after, size: services.store.read(
             lambda tx: tx.speakers.page(domain_id, after=after, size=size)
         ),
-        signer=services.signer,
-        now_ms=services.clock.now_ms(),
+        query=["ListSpeakers", domain_id],
+        default_size=_PAGE_SIZE,
     )
     response: dict[str, Any] = {
         "SpeakerSummaries": [_document(speaker) for speaker in page],

@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 from vivavoce.api import shapes
-from vivavoce.api.paging import PageRequest, read_page
 from vivavoce.api.services import Request
 from vivavoce.errors import InvalidRequest
 from vivavoce.ids import unique_id
 from vivavoce.sessions.documents import present, seconds
 from vivavoce.store.records import Watchlist
 from vivavoce.store.store import Transaction
+from vivavoce.store.tokens import ClientToken
 
 _PAGE_SIZE = 100
 
@@ -29,18 +29,15 @@ async def create_watchlist(
         created_ms=now_ms,
         updated_ms=now_ms,
     )
-    token = request.get("ClientToken")
-    facts = {**request, "ClientToken": None}
-    scope = f"CreateWatchlist/{watchlist.domain_id}"
+    token = ClientToken.of(request, scope=f"CreateWatchlist/{watchlist.domain_id}")
 
     def work(tx: Transaction) -> Watchlist:
         tx.domains.require_active(watchlist.domain_id)
-        if token is not None:
-            made = tx.tokens.find(scope, token, facts)
-            if made is not None:
-                return tx.watchlists.get(watchlist.domain_id, made)
-            tx.tokens.add(scope, token, facts, resource_id=watchlist.watchlist_id, now_ms=now_ms)
+        made = tx.tokens.find(token)
+        if made is not None:
+            return tx.watchlists.get(watchlist.domain_id, made)
         tx.watchlists.add(watchlist)
+        tx.tokens.add(token, resource_id=watchlist.watchlist_id, now_ms=now_ms)
         return watchlist
 
     made = await context.services.store.write(work)
@@ -62,18 +59,13 @@ async def list_watchlists(
 ) -> shapes.ListWatchlistsResponse:
     """Show a page of a domain's watchlists, the default one first."""
     services, domain_id = context.services, request["DomainId"]
-    wanted = PageRequest(
-        query=["ListWatchlists", domain_id],
-        token=request.get("NextToken"),
-        size=request.get("MaxResults", _PAGE_SIZE),
-    )
-    page, token = await read_page(
-        wanted,
+    page, token = await services.pager.read(
+        request,
         lambda after, size: services.store.read(
             lambda tx: tx.watchlists.page(domain_id, after=after, size=size)
         ),
-        signer=services.signer,
-        now_ms=services.clock.now_ms(),
+        query=["ListWatchlists", domain_id],
+        default_size=_PAGE_SIZE,
     )
     response: dict[str, Any] = {
         "WatchlistSummaries": [_document(watchlist) for watchlist in page],

@@ -57,6 +57,7 @@ from vivavoce.store.records import (
     StreamingStatus,
 )
 from vivavoce.store.store import Store, Transaction
+from vivavoce.store.tokens import ClientToken
 
 ACCEPTANCE_THRESHOLD = 90
 RISK_THRESHOLD = 50
@@ -88,22 +89,7 @@ class StartRequest:
     options: SessionOptions
     authentication_enabled: bool | None
     fraud_detection_enabled: bool | None
-    client_token: str | None
-
-    @property
-    def token_scope(self) -> str:
-        """Where the client token counts."""
-        return f"StartSession/{self.domain_id}"
-
-    def facts(self) -> list[object]:
-        """Everything but the client token, as JSON has it."""
-        return [
-            self.domain_id,
-            self.name,
-            self.authentication_enabled,
-            self.fraud_detection_enabled,
-            *(getattr(self.options, name) for name in SessionOptions.__slots__),
-        ]
+    token: ClientToken
 
 
 class SessionDesk:
@@ -491,10 +477,9 @@ class SessionDesk:
     def _start(self, tx: Transaction, request: StartRequest) -> Session:
         now_ms = self._clock.now_ms()
         domain = tx.domains.get_active(request.domain_id)
-        if request.client_token is not None:
-            made = tx.tokens.find(request.token_scope, request.client_token, request.facts())
-            if made is not None:
-                return self._current(tx.sessions.get(request.domain_id, made))
+        made = tx.tokens.find(request.token)
+        if made is not None:
+            return self._current(tx.sessions.get(request.domain_id, made))
         self._require_children(tx, request)
         self._calls.check_admission()
         name = request.name or str(uuid.uuid4())
@@ -514,14 +499,7 @@ class SessionDesk:
         if chosen:
             session = tx.sessions.update(session, **chosen)
         session = self._apply(tx, session, request.options)
-        if request.client_token is not None:
-            tx.tokens.add(
-                request.token_scope,
-                request.client_token,
-                request.facts(),
-                resource_id=session.session_id,
-                now_ms=now_ms,
-            )
+        tx.tokens.add(request.token, resource_id=session.session_id, now_ms=now_ms)
         return session
 
     def _require_children(self, tx: Transaction, request: StartRequest) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from vivavoce.clock import Clock
 from vivavoce.errors import Conflict, KeyDenied, KeyServiceDown, NotFound, SealBroken
@@ -12,6 +12,7 @@ from vivavoce.ids import domain_arn, unique_id
 from vivavoce.store.records import Domain, Watchlist
 from vivavoce.store.reencryption import Position
 from vivavoce.store.store import Store, Transaction
+from vivavoce.store.tokens import ClientToken
 
 _DEFAULT_WATCHLIST_NAME = "default-watchlist"
 _DEFAULT_WATCHLIST_DESCRIPTION = "Fraudsters of this domain"
@@ -52,16 +53,14 @@ class NewDomain:
     """A domain to be made.
 
     Attributes:
-        token: makes the request idempotent, or None.
-        facts: the whole request but for the token, as JSON has it.
+        token: makes the request idempotent.
     """
 
     name: str
     description: str | None
     key_id: str
     tags: Mapping[str, str]
-    token: str | None
-    facts: Mapping[str, Any]
+    token: ClientToken
 
 
 class DomainDesk:
@@ -100,7 +99,7 @@ class DomainDesk:
             KeyServiceDown: the key service does not answer.
             QuotaExceeded: the region has as many domains as it may.
         """
-        made = await self._store.read(lambda tx: self._made_before(tx, new, place))
+        made = await self._store.read(lambda tx: self._made_before(tx, new))
         if made is not None:
             return made
         now_ms = self._clock.now_ms()
@@ -127,19 +126,12 @@ class DomainDesk:
         )
 
         def work(tx: Transaction) -> Domain:
-            made = self._made_before(tx, new, place)
+            made = self._made_before(tx, new)
             if made is not None:
                 return made
             tx.domains.add(domain, wrapped_key=wrapped_key, tags=new.tags)
             tx.watchlists.add(_default_watchlist(domain))
-            if new.token is not None:
-                tx.tokens.add(
-                    _scope(place),
-                    new.token,
-                    new.facts,
-                    resource_id=domain_id,
-                    now_ms=now_ms,
-                )
+            tx.tokens.add(new.token, resource_id=domain_id, now_ms=now_ms)
             return domain
 
         return await self._store.write(work)
@@ -228,10 +220,8 @@ class DomainDesk:
             account_id=place.account_id,
         )
 
-    def _made_before(self, tx: Transaction, new: NewDomain, place: Place) -> Domain | None:
-        if new.token is None:
-            return None
-        made = tx.tokens.find(_scope(place), new.token, new.facts)
+    def _made_before(self, tx: Transaction, new: NewDomain) -> Domain | None:
+        made = tx.tokens.find(new.token)
         return None if made is None else tx.domains.get(made)
 
 
@@ -300,10 +290,6 @@ class Reencryptor:
         await self._store.write(
             lambda tx: tx.domains.set_encryption(domain_id, "FAILED", reason, now_ms=now_ms)
         )
-
-
-def _scope(place: Place) -> str:
-    return f"CreateDomain/{place.region}"
 
 
 def _default_watchlist(domain: Domain) -> Watchlist:
