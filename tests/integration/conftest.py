@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from tests import rows
 from tests.fakes import FakeCustomerKeys
-from tests.integration import rows
 from tests.integration.house import build_house
 from vivavoce.store.store import open_store
 from vivavoce.vault.vault import Vault

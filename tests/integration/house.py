@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import select
 
+from tests import rows
 from tests.fakes import FakeEngines, LoudDetector, StillClock, cut, straight_judge, towards, voice
-from tests.integration import rows
 from vivavoce.call.calls import Calls
 from vivavoce.call.runner import LiveCall
 from vivavoce.sessions import speakers

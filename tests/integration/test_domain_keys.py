@@ -7,8 +7,8 @@ import threading
 import pytest
 from sqlalchemy import text
 
+from tests import rows
 from tests.fakes import FakeCustomerKeys
-from tests.integration import rows
 from vivavoce.errors import Conflict, KeyDenied, KeyServiceDown, NotFound, SealBroken
 from vivavoce.store import places, reencryption
 from vivavoce.store.reencryption import Position

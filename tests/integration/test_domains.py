@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests import rows
 from tests.fakes import FakeCustomerKeys
-from tests.integration import rows
 from tests.integration.house import ANNA, House, until
 from vivavoce.errors import Conflict, InvalidRequest, KeyDenied, KeyServiceDown, NotFound
 from vivavoce.sessions import domains as domains_module

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from tests import rows
 from tests.fakes import towards
-from tests.integration import rows
 from tests.integration.house import ANNA, BEN, until
 from vivavoce.errors import Conflict, NotFound
 from vivavoce.sessions.documents import evaluation_document

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.integration import rows
+from tests import rows
 from vivavoce.ids import generated_id
 from vivavoce.store.store import open_store
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from tests.integration import rows
+from tests import rows
 from vivavoce.errors import NotFound
 from vivavoce.store.audit import verify_log
 

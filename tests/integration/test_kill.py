@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration import rows
+from tests import rows
 from vivavoce.store.store import open_store
 
 WRITER = """
@@ -18,8 +18,8 @@ import sys
 from vivavoce.ids import generated_id
 from vivavoce.store.store import open_store
 from vivavoce.vault.vault import Vault
+from tests import rows
 from tests.fakes import FakeCustomerKeys
-from tests.integration import rows
 
 store = open_store(sys.argv[1], Vault(bytes(32), FakeCustomerKeys()))
 while True:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration import rows
+from tests import rows
 from tests.integration.house import build_house
 from vivavoce.errors import QuotaExceeded
 from vivavoce.store.quotas import AWS_QUOTAS, NO_QUOTAS, Quotas

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from sqlalchemy import text
 
+from tests import rows
 from tests.fakes import StillClock
-from tests.integration import rows
 from vivavoce.errors import NotFound
 from vivavoce.sessions import retention
 from vivavoce.sessions.retention import Retention, Sweeper

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from tests.integration import rows
+from tests import rows
 from tests.integration.house import ANNA, BEN, TOKEN_LIFETIME_S, build_house, until
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.errors import (

@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from tests.integration import rows
+from tests import rows
 from vivavoce.errors import Conflict, InvalidRequest, NotFound, SealBroken, StoreError
 from vivavoce.store.access_keys import AccessKeyRecord
 from vivavoce.store.database import open_database

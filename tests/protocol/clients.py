@@ -20,6 +20,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from tests import rows
 from tests.server import wait_for
 from vivavoce.api.description import data_path
 from vivavoce.clock import SystemClock
@@ -28,7 +29,7 @@ from vivavoce.ids import generated_id
 from vivavoce.models.card import read_card
 from vivavoce.models.registry import find, models_folder
 from vivavoce.store.access_keys import AccessKeyRecord
-from vivavoce.store.records import Evidence, Fraudster, Session, Speaker, SpeakerStatus, Voiceprint
+from vivavoce.store.records import SpeakerStatus
 from vivavoce.store.store import open_store
 from vivavoce.vault.keyfile import load_or_create_root_key
 from vivavoce.vault.vault import Vault
@@ -299,7 +300,7 @@ def speech_of(person, seconds=31):
 def add_speaker(tx, domain_id, customer_id, *, status: SpeakerStatus = "ENROLLED", person=ANNA):
     """A speaker; gives the generated id."""
     now_ms = SystemClock().now_ms()
-    speaker = Speaker(
+    speaker = rows.speaker(
         speaker_id=generated_id(),
         domain_id=domain_id,
         customer_id=customer_id,
@@ -316,7 +317,7 @@ def add_speaker(tx, domain_id, customer_id, *, status: SpeakerStatus = "ENROLLED
 
 def add_fraudster(tx, domain_id, *watchlist_ids, person=CARLO):
     """A fraudster; gives the generated id."""
-    fraudster = Fraudster(
+    fraudster = rows.fraudster(
         fraudster_id=generated_id(),
         domain_id=domain_id,
         watchlist_ids=watchlist_ids,
@@ -332,19 +333,15 @@ def add_session(
 ):
     """A session whose one stream has ended, with evidence and speech of a person."""
     now_ms = SystemClock().now_ms()
-    session = Session(
+    session = rows.session(
         session_id=generated_id(),
         domain_id=domain_id,
         name=name,
         speaker_id=speaker_id,
         customer_id=customer_id,
-        authentication_enabled=True,
         fraud_detection_enabled=True,
-        acceptance_threshold=90,
-        risk_threshold=50,
         watchlist_id=watchlist_id,
         authentication_minimum_s=5,
-        stream_number=1,
         streaming_status="ENDED",
         stream_expires_ms=now_ms,
         stream_started_ms=now_ms - 60_000,
@@ -352,18 +349,14 @@ def add_session(
         received_s=60.0,
         net_speech_s=float(heard_s),
         lost_s=0.0,
-        quality="GOOD",
         enrollment_status=None,
         enrollment_message=None,
-        enrolled_stream=None,
-        speech_s=0.0,
         created_ms=now_ms,
         updated_ms=now_ms,
     )
     tx.sessions.add(session)
-    evidence = Evidence(
+    evidence = rows.evidence(
         session_id=session.session_id,
-        stream_number=1,
         number=1,
         net_speech_s=float(heard_s),
         started_ms=now_ms - 50_000,
@@ -377,7 +370,7 @@ def add_session(
 
 
 def _put_voiceprint(tx, domain_id, owner_id, person):
-    voiceprint = Voiceprint(
+    voiceprint = rows.voiceprint(
         owner_id=owner_id,
         domain_id=domain_id,
         model=encoder_model(),

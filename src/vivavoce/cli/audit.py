@@ -3,16 +3,15 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vivavoce.cli.options import DataDir, data_folder
 from vivavoce.clock import iso_utc
 from vivavoce.foundation import open_data
-from vivavoce.settings import read_settings
 from vivavoce.store.audit import Anchor, AuditRecord, AuditRows, Verified, verify_log
 from vivavoce.store.store import Store
 
@@ -22,15 +21,6 @@ app = typer.Typer(
     help="The audit log: what was done and decided, each record sealed to the one before.",
     no_args_is_help=True,
 )
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="The server's data folder; VIVAVOCE_DATA_DIR or vivavoce-data if not given.",
-        show_default=False,
-        file_okay=False,
-    ),
-]
 
 
 def _anchor(text: str) -> Anchor:
@@ -71,7 +61,7 @@ def verify(
 
     Example: vivavoce audit verify --expect "$(cat /mnt/elsewhere/audit-head)"
     """
-    with open_data(_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir)) as store:
         verified = _verify_showing_progress(store, expect)
     typer.echo(_summary(verified))
 
@@ -100,13 +90,9 @@ def list_records(
     """
     since_ms = None if since is None else round(since.timestamp() * 1000)
     line: Callable[[AuditRecord], str] = _json_line if as_json else _text_line
-    with open_data(_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir)) as store:
         for record in _newest(store, since_ms, limit):
             typer.echo(line(record))
-
-
-def _folder(data_dir: Path | None) -> Path:
-    return read_settings({"data_dir": data_dir}).data_dir
 
 
 def _verify_showing_progress(store: Store, expected: Anchor | None) -> Verified:

@@ -1,17 +1,16 @@
 """`vivavoce events`: events that could not be delivered, to be tried again or discarded."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from vivavoce.cli.options import DataDir, data_folder
 from vivavoce.clock import to_datetime
 from vivavoce.errors import EventError
 from vivavoce.foundation import open_data
-from vivavoce.settings import read_settings
 from vivavoce.store.outbox import Delivery
 from vivavoce.store.store import Store
 
@@ -22,14 +21,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="The server's data folder; VIVAVOCE_DATA_DIR or vivavoce-data if not given.",
-        show_default=False,
-        file_okay=False,
-    ),
-]
 Sequence = Annotated[
     int | None, typer.Argument(min=1, help="Number of the event, as `dead` shows it.")
 ]
@@ -45,7 +36,7 @@ def dead(
     ] = False,
 ) -> None:
     """List the events that were given up, oldest first, and why."""
-    with open_data(_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir)) as store:
         found = _all_dead(store)
     if as_json:
         typer.echo(json.dumps([_facts(delivery) for delivery in found], indent=2))
@@ -72,7 +63,7 @@ def retry(
     Example: vivavoce events retry 4711
     """
     _require_one_or_all(sequence, everything=everything)
-    with open_data(_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir)) as store:
         revived = store.write_now(lambda tx: tx.outbox.revive(sequence))
     _require_found(sequence, revived)
     typer.echo(f"{revived} will be tried again")
@@ -90,14 +81,10 @@ def discard(
     Example: vivavoce events discard 4711
     """
     _require_one_or_all(sequence, everything=everything)
-    with open_data(_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir)) as store:
         discarded = store.write_now(lambda tx: tx.outbox.discard(sequence))
     _require_found(sequence, discarded)
     typer.echo(f"{discarded} discarded")
-
-
-def _folder(data_dir: Path | None) -> Path:
-    return read_settings({"data_dir": data_dir}).data_dir
 
 
 def _all_dead(store: Store) -> list[Delivery]:

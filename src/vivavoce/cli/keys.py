@@ -10,10 +10,10 @@ from typing import Annotated, Any, cast
 import typer
 
 from vivavoce.api.policy import MAX_POLICY_BYTES, SERVICE, Policy
+from vivavoce.cli.options import DataDir, data_folder
 from vivavoce.clock import SystemClock, to_datetime
 from vivavoce.errors import AccessKeyError, PolicyInvalid
 from vivavoce.foundation import open_data
-from vivavoce.settings import read_settings
 from vivavoce.store.access_keys import AccessKeyRecord, new_access_key
 
 _EVERYTHING = (f"{SERVICE}:*",)
@@ -37,14 +37,6 @@ app = typer.Typer(
     help="Access keys: who may call the server, and what each may do.", no_args_is_help=True
 )
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="The server's data folder; VIVAVOCE_DATA_DIR or vivavoce-data if not given.",
-        show_default=False,
-        file_okay=False,
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -95,7 +87,7 @@ def create(
         now_ms=now_ms,
         lifetime_ms=None if expires is None else _lifetime_ms(expires),
     )
-    with open_data(_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir)) as store:
         store.write_now(lambda tx: tx.access_keys.add(record))
     typer.echo(json.dumps(_document(record)) if as_json else _profile(record))
 
@@ -107,7 +99,7 @@ def list_keys(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     Example: vivavoce keys list --json | jq -r '.[] | select(.Expired) | .AccessKeyId'
     """
     now_ms = SystemClock().now_ms()
-    with open_data(_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir)) as store:
         records = store.read_now(lambda tx: tx.access_keys.all())
     if as_json:
         typer.echo(json.dumps([_summary(record, now_ms) for record in records], indent=2))
@@ -129,13 +121,9 @@ def revoke(
 
     Example: vivavoce keys revoke VVX7Q2M4K9P1T8R3W5Y6
     """
-    with open_data(_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir)) as store:
         store.write_now(lambda tx: tx.access_keys.remove(access_key_id))
     typer.echo(f"{access_key_id} is revoked")
-
-
-def _folder(data_dir: Path | None) -> Path:
-    return read_settings({"data_dir": data_dir}).data_dir
 
 
 def _policy_text(

@@ -1,19 +1,15 @@
 import contextlib
 import json
-from types import SimpleNamespace
-from typing import Any
+import sqlite3
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, event
 from typer.testing import CliRunner
 
 from vivavoce.cli import audit
 from vivavoce.errors import AuditBroken, StoreError
-from vivavoce.store import tables
-from vivavoce.store.audit import AuditRows
-from vivavoce.vault.seal import SealingKey
+from vivavoce.store.store import Store
 
-KEYS: Any = SimpleNamespace(root=SealingKey(bytes(32)))
 NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 CALL = {
     "eventName": "CreateDomain",
@@ -28,58 +24,49 @@ DECISION = {
 }
 
 
-class Store:
-    """An audit log in SQLite."""
-
-    def __init__(self, path):
-        self.engine = create_engine(f"sqlite:///{path}")
-        self.reads = 0
-        tables.metadata.create_all(self.engine, tables=[tables.audit, tables.audit_head])
-        with self.engine.begin() as connection:
-            AuditRows(connection, KEYS).begin()
-
-    def add(self, *records):
-        with self.engine.begin() as connection:
-            rows = AuditRows(connection, KEYS)
-            for record in records:
-                rows.add(record, NOON_MS + rows.head().sequence * 60_000)
-
-    def attack(self, statement):
-        with self.engine.begin() as connection:
-            connection.exec_driver_sql("DROP TRIGGER audit_update")
-            connection.exec_driver_sql("DROP TRIGGER audit_delete")
-            connection.exec_driver_sql(statement)
-
-    def read_now(self, work):
-        self.reads += 1
-        with self.engine.connect() as connection:
-            return work(SimpleNamespace(audit=AuditRows(connection, KEYS)))
-
-
 @pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "audit.db")
-    yield store
-    store.engine.dispose()
-
-
-@pytest.fixture
-def run(tmp_path, store, monkeypatch):
-    """Runs `vivavoce audit ...` on the store in the folder `data`."""
-
-    @contextlib.contextmanager
-    def open_data(folder):
-        if folder != tmp_path / "data":
-            raise StoreError(f"there is no database in {folder}")
-        yield store
-
-    monkeypatch.setattr(audit, "open_data", open_data)
-    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(tmp_path / "data"))
+def run(data_dir, monkeypatch):
+    """Runs `vivavoce audit ...` on the data folder."""
+    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(data_dir))
     return lambda *arguments: CliRunner().invoke(audit.app, arguments)
 
 
+def add(store: Store, *records):
+    """Records that are a minute apart."""
+
+    def work(tx):
+        for record in records:
+            tx.audit.add(record, NOON_MS + tx.audit.head().sequence * 60_000)
+
+    store.write_now(work)
+
+
+def attack(data_dir, statement):
+    """What whoever may write the file can do."""
+    with contextlib.closing(sqlite3.connect(data_dir / "vivavoce.db")) as database, database:
+        database.execute("DROP TRIGGER audit_update")
+        database.execute("DROP TRIGGER audit_delete")
+        database.execute(statement)
+
+
+@contextlib.contextmanager
+def readings():
+    """Gathers the transactions in which the log is read."""
+    transactions = set()
+
+    def note(connection, cursor, statement, *_):
+        if "FROM audit" in statement:
+            transactions.add(connection.get_transaction())
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield transactions
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
 def test_a_whole_log_verifies_and_shows_the_head_to_note_down(run, store):
-    store.add(CALL, DECISION)
+    add(store, CALL, DECISION)
     result = run("verify")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -89,7 +76,7 @@ def test_a_whole_log_verifies_and_shows_the_head_to_note_down(run, store):
     ]
     head = lines[2].removeprefix("head ")
     assert head.startswith("2:")
-    store.add(CALL)
+    add(store, CALL)
     assert run("verify", "--expect", head).stdout.startswith("3 records, unbroken\n")
 
 
@@ -98,9 +85,9 @@ def test_an_empty_log_verifies(run):
     assert lines == ["0 records, unbroken", f"head 0:{64 * '0'}"]
 
 
-def test_a_changed_log_fails_naming_the_record(run, store):
-    store.add(CALL, CALL, CALL)
-    store.attack("UPDATE audit SET record = '{}' WHERE sequence = 2")
+def test_a_changed_log_fails_naming_the_record(run, store, data_dir):
+    add(store, CALL, CALL, CALL)
+    attack(data_dir, "UPDATE audit SET record = '{}' WHERE sequence = 2")
     result = run("verify")
     assert result.exit_code == 1
     assert isinstance(result.exception, AuditBroken)
@@ -110,7 +97,7 @@ def test_a_changed_log_fails_naming_the_record(run, store):
 
 
 def test_a_log_without_what_was_noted_fails(run, store):
-    store.add(CALL)
+    add(store, CALL)
     result = run("verify", "--expect", f"9:{64 * 'a'}")
     assert isinstance(result.exception, AuditBroken)
     assert "reached 9" in str(result.exception)
@@ -124,7 +111,7 @@ def test_a_head_that_is_none_is_wrong_usage(run, text):
 
 
 def test_records_are_listed_oldest_first(run, store):
-    store.add(CALL, {**CALL, "errorCode": "ConflictException"}, DECISION)
+    add(store, CALL, {**CALL, "errorCode": "ConflictException"}, DECISION)
     lines = [" ".join(line.split()) for line in run("list").stdout.splitlines()]
     assert lines == [
         "1 2026-01-01T12:00:00.000Z CreateDomain ok batch 192.0.2.7",
@@ -150,49 +137,45 @@ def numbers(result):
     ],
 )
 def test_the_newest_are_listed_and_none_before_a_time(run, store, options, expected):
-    store.add(*[CALL] * 5)
+    add(store, *[CALL] * 5)
     assert numbers(run("list", "--json", *options)) == expected
 
 
 def test_a_long_log_is_listed_whole(run, store):
-    store.add(*[CALL] * 1203)
+    add(store, *[CALL] * 1203)
     assert numbers(run("list", "--json", "--limit", "5000")) == list(range(1, 1204))
 
 
 @pytest.mark.parametrize("command", ["verify", "list --limit 5000"])
 def test_a_long_log_is_read_in_many_short_transactions(run, store, command):
-    store.add(*[CALL] * 1203)
-    assert run(*command.split()).exit_code == 0
-    assert store.reads >= 3
+    add(store, *[CALL] * 1203)
+    with readings() as transactions:
+        assert run(*command.split()).exit_code == 0
+    assert len(transactions) >= 3
 
 
-def test_the_list_ends_where_the_log_ended_when_it_began(run, store, monkeypatch):
-    store.add(*[CALL] * 600)
-    read_now = store.read_now
-
-    def read_then_add(work):
-        found = read_now(work)
-        store.add(*[CALL] * 500)
-        return found
-
-    monkeypatch.setattr(store, "read_now", read_then_add)
-    assert numbers(run("list", "--json", "--limit", "550")) == list(range(51, 601))
+def test_the_list_ends_where_the_log_ended_when_it_began(store):
+    add(store, *[CALL] * 600)
+    listed = audit._newest(store, since_ms=None, limit=550)
+    first = next(listed)
+    add(store, *[CALL] * 500)
+    assert [record.sequence for record in (first, *listed)] == list(range(51, 601))
 
 
-def test_a_log_that_was_cut_off_is_listed_as_far_as_it_goes(run, store):
-    store.add(*[CALL] * 3)
-    store.attack("DELETE FROM audit WHERE sequence = 3")
+def test_a_log_that_was_cut_off_is_listed_as_far_as_it_goes(run, store, data_dir):
+    add(store, *[CALL] * 3)
+    attack(data_dir, "DELETE FROM audit WHERE sequence = 3")
     assert numbers(run("list", "--json")) == [1, 2]
 
 
-def test_a_record_whose_time_was_changed_is_said_so(run, store):
-    store.add(CALL)
-    store.attack(f"UPDATE audit SET at_ms = {2**62}")
+def test_a_record_whose_time_was_changed_is_said_so(run, store, data_dir):
+    add(store, CALL)
+    attack(data_dir, f"UPDATE audit SET at_ms = {2**62}")
     assert isinstance(run("list").exception, AuditBroken)
 
 
 def test_json_gives_the_record_as_it_was_written(run, store):
-    store.add(DECISION)
+    add(store, DECISION)
     assert json.loads(run("list", "--json").stdout) == {
         "sequence": 1,
         "at": "2026-01-01T12:00:00.000Z",
@@ -206,7 +189,7 @@ def test_a_wrong_option_is_wrong_usage(run, option, value):
 
 
 def test_what_a_caller_chose_cannot_write_to_the_terminal(run, store):
-    store.add({**CALL, "sourceIPAddress": "\x1b[2J\r\n7  forged", "userIdentity": None})
+    add(store, {**CALL, "sourceIPAddress": "\x1b[2J\r\n7  forged", "userIdentity": None})
     output = run("list").stdout
     assert output.count("\n") == 1
     assert "\x1b" not in output

@@ -1,20 +1,17 @@
 import configparser
-import contextlib
 import io
 import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
 from vivavoce.api.policy import Decision, Policy, Question
 from vivavoce.cli import keys
 from vivavoce.errors import AccessKeyError, PolicyInvalid, StoreError
-from vivavoce.store import tables
-from vivavoce.store.access_keys import AccessKeyRecord, AccessKeyRows
-from vivavoce.vault.seal import SealingKey
+from vivavoce.store.access_keys import AccessKeyRecord
+from vivavoce.store.store import Store
 
 DOMAIN_ID = "UcUuCPFOsAjzg9xoByUatN"
 OTHER_ID = "b1c2d3e4f5g6h7i8j9k0lm"
@@ -24,43 +21,22 @@ LIST_ONLY = (
 )
 
 
-class Store:
-    """Access keys in SQLite."""
-
-    def __init__(self, path):
-        self.engine = create_engine(f"sqlite:///{path}")
-        tables.metadata.create_all(self.engine)
-
-    def write_now(self, work):
-        with self.engine.begin() as connection:
-            root: Any = SimpleNamespace(root=SealingKey(bytes(32)))
-            return work(SimpleNamespace(access_keys=AccessKeyRows(connection, root)))
-
-    read_now = write_now
-
-    def records(self):
-        return self.write_now(lambda tx: tx.access_keys.all())
+def records(store: Store):
+    return store.read_now(lambda tx: tx.access_keys.all())
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "keys.db")
-    yield store
-    store.engine.dispose()
+def store(store: Store):
+    """The store without the key that a server's first start makes."""
+    (first,) = records(store)
+    store.write_now(lambda tx: tx.access_keys.remove(first.access_key_id))
+    return store
 
 
 @pytest.fixture
-def run(tmp_path, store, monkeypatch):
-    """Runs `vivavoce keys ...` on the store in the folder `data`; gives its output."""
-
-    @contextlib.contextmanager
-    def open_data(folder):
-        if folder != tmp_path / "data":
-            raise StoreError(f"there is no database in {folder}")
-        yield store
-
-    monkeypatch.setattr(keys, "open_data", open_data)
-    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(tmp_path / "data"))
+def run(data_dir, store, monkeypatch):
+    """Runs `vivavoce keys ...` on the data folder; gives its output."""
+    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(data_dir))
 
     def invoke(*arguments, stdin=None):
         result = CliRunner().invoke(keys.app, arguments, input=stdin)
@@ -89,7 +65,7 @@ def may(record, action, domain_id: str | None = DOMAIN_ID, region="eu-west-2"):
 
 def test_a_new_key_is_printed_as_a_profile_and_stored(run, store):
     name, values = profile(run("create", "--name", "desk"))
-    [record] = store.records()
+    [record] = records(store)
     assert name == "desk"
     assert values == {
         "aws_access_key_id": record.access_key_id,
@@ -106,7 +82,7 @@ def test_a_new_key_is_printed_as_a_profile_and_stored(run, store):
 def test_no_two_keys_are_alike(run, store):
     run("create")
     run("create")
-    first, second = store.records()
+    first, second = records(store)
     assert first.access_key_id != second.access_key_id
     assert first.secret != second.secret
     assert first.name == first.access_key_id
@@ -114,7 +90,7 @@ def test_no_two_keys_are_alike(run, store):
 
 def test_a_temporary_key_has_a_token_and_an_end(run, store):
     document = json.loads(run("create", "--expires", "12h", "--json"))
-    [record] = store.records()
+    [record] = records(store)
     assert document == {
         "Version": 1,
         "AccessKeyId": record.access_key_id,
@@ -128,19 +104,19 @@ def test_a_temporary_key_has_a_token_and_an_end(run, store):
     assert record.expires_ms == record.created_ms + 12 * 3_600_000
     assert document["Expiration"].endswith("Z")
     _, values = profile(run("create", "--expires", "90s"))
-    assert values["aws_session_token"] == store.records()[1].session_token
+    assert values["aws_session_token"] == records(store)[1].session_token
 
 
 def test_a_key_may_do_everything_unless_told_otherwise(run, store):
     run("create")
-    [record] = store.records()
+    [record] = records(store)
     assert may(record, "DeleteDomain")
     assert may(record, "CreateDomain", None)
 
 
 def test_a_read_only_key_describes_and_lists(run, store):
     run("create", "--read-only")
-    [record] = store.records()
+    [record] = records(store)
     assert may(record, "DescribeSpeaker")
     assert may(record, "ListDomains", None)
     for action in ("EvaluateSession", "DeleteSpeaker", "StartSession", "TagResource"):
@@ -150,7 +126,7 @@ def test_a_read_only_key_describes_and_lists(run, store):
 def test_a_key_for_domains_may_do_nothing_elsewhere(run, store):
     run("create", "--domain", DOMAIN_ID, "--domain", OTHER_ID, "--region", "eu-west-2")
     run("create", "--domain", DOMAIN_ID, "--read-only")
-    both, reader = store.records()
+    both, reader = records(store)
     for domain_id in (DOMAIN_ID, OTHER_ID):
         assert may(both, "DeleteSpeaker", domain_id)
     assert not may(both, "DeleteSpeaker", DOMAIN_ID, "us-east-1")
@@ -166,7 +142,7 @@ def test_a_policy_is_taken_from_a_file_or_standard_input(run, store, tmp_path):
     path.write_text(LIST_ONLY, encoding="utf-8-sig")
     run("create", "--policy", str(path))
     run("create", "--policy", "-", stdin=LIST_ONLY)
-    assert [record.policy for record in store.records()] == [LIST_ONLY, LIST_ONLY]
+    assert [record.policy for record in records(store)] == [LIST_ONLY, LIST_ONLY]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +161,7 @@ def test_a_bad_policy_makes_no_key(run, store, tmp_path, content, reason):
         path.write_bytes(content)
     with pytest.raises(PolicyInvalid, match=reason):
         run("create", "--policy", str(path))
-    assert store.records() == []
+    assert records(store) == []
 
 
 @pytest.mark.parametrize(
@@ -214,13 +190,13 @@ def test_a_bad_policy_makes_no_key(run, store, tmp_path, content, reason):
 def test_bad_options_make_no_key(run, store, arguments):
     with pytest.raises(AccessKeyError):
         run("create", *arguments, stdin=LIST_ONLY)
-    assert store.records() == []
+    assert records(store) == []
 
 
 def test_more_domains_than_a_policy_holds_make_no_key(run, store):
     with pytest.raises(PolicyInvalid, match="longer than"):
         run("create", *(argument for _ in range(200) for argument in ("--domain", DOMAIN_ID)))
-    assert store.records() == []
+    assert records(store) == []
 
 
 def add(store: Store, **changes: Any):
@@ -319,14 +295,14 @@ def test_a_policy_cannot_steer_the_terminal(run, store):
 def test_a_revoked_key_is_gone(run, store):
     add(store)
     assert run("revoke", "VVANN") == "VVANN is revoked\n"
-    assert store.records() == []
+    assert records(store) == []
     with pytest.raises(AccessKeyError, match="no access key VVANN"):
         run("revoke", "VVANN")
 
 
 @pytest.mark.parametrize("command", [("create",), ("list",), ("revoke", "VVANN")])
 def test_a_folder_without_a_database_is_said(run, tmp_path, command):
-    with pytest.raises(StoreError, match="no database"):
+    with pytest.raises(StoreError, match="elsewhere holds no vivavoce database"):
         run(*command, "--data-dir", str(tmp_path / "elsewhere"))
 
 

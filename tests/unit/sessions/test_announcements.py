@@ -10,20 +10,16 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 
+from tests import rows
+from tests.rows import FRAUDSTER_ID, JOB_ID, SESSION_ID, SPEAKER_ID, WATCHLIST_ID
 from vivavoce import errors
 from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import EnrollmentData, RegistrationData
 from vivavoce.sessions.evaluation import AuthenticationOutcome, Evaluation, FraudOutcomeGiven
-from vivavoce.store.records import Evidence, Job, Session
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference" / "events"
 DOMAIN_ID = "7777aaaaaaaa7777777777"
 ARN = f"arn:aws:voiceid:eu-west-2:123456789012:domain/{DOMAIN_ID}"
-WATCHLIST_ID = "b1c2d3e4f5g6h7i8j9k0lm"
-SESSION_ID = "id#CJA4lSzpzo5HFfP5L2h5lS"
-SPEAKER_ID = "id#Izo7iCsoE5KCq5INFMnwsH"
-FRAUDSTER_ID = "id#dsLMOu3G3fB73RzoP6UYZH"
-JOB_ID = "xPMWAxFSWQ9CJrBXTaatds"
 CUSTOMER_ID = "customer-4711"
 NOW_MS = 1_633_387_987_007
 
@@ -47,45 +43,13 @@ def checked(announcement):
     return announcement.body["detail"]
 
 
-SESSION = Session(
-    session_id=SESSION_ID,
+SESSION = rows.session(
     domain_id=DOMAIN_ID,
-    name="call-1",
-    speaker_id=SPEAKER_ID,
     customer_id=CUSTOMER_ID,
-    authentication_enabled=True,
     fraud_detection_enabled=True,
-    acceptance_threshold=90,
-    risk_threshold=50,
-    watchlist_id=WATCHLIST_ID,
-    authentication_minimum_s=10,
-    stream_number=1,
-    streaming_status="ONGOING",
-    stream_expires_ms=NOW_MS,
     stream_started_ms=NOW_MS - 60_000,
-    ended_ms=None,
-    received_s=0.0,
-    net_speech_s=0.0,
-    lost_s=0.0,
-    quality="GOOD",
-    enrollment_status=None,
-    enrollment_message=None,
-    enrolled_stream=None,
-    speech_s=0.0,
-    created_ms=NOW_MS - 61_000,
-    updated_ms=NOW_MS,
 )
-EVIDENCE = Evidence(
-    session_id=SESSION_ID,
-    stream_number=1,
-    number=3,
-    net_speech_s=12.0,
-    started_ms=NOW_MS - 50_000,
-    ended_ms=NOW_MS - 20_000,
-    model="m",
-    vector=None,
-    spoof_raw=None,
-)
+EVIDENCE = rows.evidence(started_ms=NOW_MS - 50_000, ended_ms=NOW_MS - 20_000)
 ACCEPTED = AuthenticationOutcome(
     result_id="dsLMOu3G3fB73RzoP6UYZH",
     decision="ACCEPT",
@@ -107,16 +71,9 @@ RISKY = FraudOutcomeGiven(
     started_ms=NOW_MS - 2_000,
     ended_ms=NOW_MS - 1_000,
 )
-JOB = Job(
-    job_id=JOB_ID,
+JOB = rows.job(
     domain_id=DOMAIN_ID,
-    kind="speaker-enrollment",
     name="secret-name",
-    status="SUBMITTED",
-    role_arn="arn:aws:iam::123456789012:role/reader",
-    input_uri="s3://bucket/in.json",
-    output_uri="s3://bucket/out",
-    output_kms_key_id=None,
     options={
         "ExistingEnrollmentAction": "SKIP",
         "FraudDetectionConfig": {
@@ -125,11 +82,6 @@ JOB = Job(
             "WatchlistIds": [WATCHLIST_ID],
         },
     },
-    percent_complete=0,
-    failure_code=None,
-    failure_message=None,
-    created_ms=NOW_MS,
-    ended_ms=None,
 )
 REGISTRATION = replace(
     JOB,
@@ -596,7 +548,7 @@ def test_a_requested_enrolment_is_submitted_or_refused(session):
 def test_a_batch_enrolment_shows_its_threshold_under_both_names():
     detail = checked(announcements.speaker_enrollment_job(ARN, JOB, now_ms=NOW_MS))
     assert detail["data"] == {
-        "dataAccessRoleArn": "arn:aws:iam::123456789012:role/reader",
+        "dataAccessRoleArn": JOB.role_arn,
         "enrollmentConfig": {
             "existingEnrollmentAction": "SKIP",
             "fraudDetectionConfig": {
@@ -606,8 +558,8 @@ def test_a_batch_enrolment_shows_its_threshold_under_both_names():
                 "watchlistIds": [WATCHLIST_ID],
             },
         },
-        "inputDataConfig": {"s3Uri": "s3://bucket/in.json"},
-        "outputDataConfig": {"s3Uri": "s3://bucket/out", "kmsKeyId": None},
+        "inputDataConfig": {"s3Uri": JOB.input_uri},
+        "outputDataConfig": {"s3Uri": JOB.output_uri, "kmsKeyId": None},
     }
     assert "secret-name" not in json.dumps(detail)
 

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import rows
+from tests.rows import DOMAIN_ID, FRAUDSTER_ID, SESSION_ID, SPEAKER_ID, WATCHLIST_ID
 from vivavoce.sessions.decisions import decision_records
 from vivavoce.sessions.evaluation import (
     AuthenticationOutcome,
@@ -12,65 +14,28 @@ from vivavoce.sessions.evaluation import (
     Evaluation,
     FraudOutcomeGiven,
 )
-from vivavoce.store.records import Evidence, Result, Session
+from vivavoce.store.records import Evidence
 
 NOW_MS = 1_633_387_987_007
-SESSION = Session(
-    session_id="id#CJA4lSzpzo5HFfP5L2h5lS",
-    domain_id="7777aaaaaaaa7777777777",
-    name="contact-1",
-    speaker_id="id#Izo7iCsoE5KCq5INFMnwsH",
-    customer_id="customer-4711",
-    authentication_enabled=True,
-    fraud_detection_enabled=True,
-    acceptance_threshold=90,
-    risk_threshold=50,
-    watchlist_id="b1c2d3e4f5g6h7i8j9k0lm",
-    authentication_minimum_s=10,
-    stream_number=2,
-    streaming_status="ONGOING",
-    stream_expires_ms=NOW_MS,
-    stream_started_ms=NOW_MS - 60_000,
-    ended_ms=None,
-    received_s=0.0,
-    net_speech_s=0.0,
-    lost_s=0.0,
-    quality="GOOD",
-    enrollment_status=None,
-    enrollment_message=None,
-    enrolled_stream=None,
-    speech_s=0.0,
-    created_ms=NOW_MS - 61_000,
-    updated_ms=NOW_MS,
-)
-EVIDENCE = Evidence(
-    session_id=SESSION.session_id,
-    stream_number=2,
-    number=3,
-    net_speech_s=12.0004,
-    started_ms=NOW_MS - 50_000,
-    ended_ms=NOW_MS - 20_000,
-    model="ge2e@1",
-    vector=None,
-    spoof_raw=-1.5,
-)
+SESSION = rows.session(stream_number=2)
+EVIDENCE = rows.evidence(stream_number=2, number=3, net_speech_s=12.0004)
 ACCEPTED = AuthenticationOutcome(
     result_id="dsLMOu3G3fB73RzoP6UYZH",
     decision="ACCEPT",
     acceptance_threshold=90,
     score=94,
-    speaker_id="id#Izo7iCsoE5KCq5INFMnwsH",
+    speaker_id=SPEAKER_ID,
     started_ms=NOW_MS - 50_000,
     ended_ms=NOW_MS - 20_000,
 )
 FLAGGED = FraudOutcomeGiven(
-    result_id="UcUuCPFOsAjzg9xoByUatN",
+    result_id="xPMWAxFSWQ9CJrBXTaatds",
     decision="HIGH_RISK",
     risk_threshold=50,
-    watchlist_id="b1c2d3e4f5g6h7i8j9k0lm",
+    watchlist_id=WATCHLIST_ID,
     reasons=("KNOWN_FRAUDSTER", "VOICE_SPOOFING"),
     known_fraudster_risk=87,
-    fraudster_id="id#dsLMOu3G3fB73RzoP6UYZH",
+    fraudster_id=FRAUDSTER_ID,
     spoofing_risk=61,
     started_ms=NOW_MS - 50_000,
     ended_ms=NOW_MS - 20_000,
@@ -78,17 +43,7 @@ FLAGGED = FraudOutcomeGiven(
 
 
 def drafted(*new, authentication=ACCEPTED, fraud=FLAGGED, session=SESSION):
-    results = tuple(
-        Result(
-            session_id=session.session_id,
-            kind=kind,
-            result_id="r",
-            basis=bytes(32),
-            body="{}",
-            created_ms=NOW_MS,
-        )
-        for kind in new
-    )
+    results = tuple(rows.result(session_id=session.session_id, kind=kind) for kind in new)
     evaluation = Evaluation(session=session, authentication=authentication, fraud=fraud)
     return Draft(evaluation=evaluation, new_results=results)
 
@@ -108,24 +63,24 @@ def test_an_authentication_is_recorded_with_all_it_rests_on():
         "eventType": "VoiceIdDecision",
         "eventName": "AuthenticationDecision",
         "eventTime": "2021-10-04T22:53:07.007Z",
-        "domainId": "7777aaaaaaaa7777777777",
-        "sessionId": "id#CJA4lSzpzo5HFfP5L2h5lS",
-        "sessionName": "contact-1",
+        "domainId": DOMAIN_ID,
+        "sessionId": SESSION_ID,
+        "sessionName": "call-1",
         "streamNumber": 2,
         "streamingStatus": "ONGOING",
         "resultId": "dsLMOu3G3fB73RzoP6UYZH",
         "decision": "ACCEPT",
         "score": 94,
         "acceptanceThreshold": 90,
-        "generatedSpeakerId": "id#Izo7iCsoE5KCq5INFMnwsH",
+        "generatedSpeakerId": SPEAKER_ID,
         "audioAggregationStartedAt": "2021-10-04T22:52:17.007Z",
         "audioAggregationEndedAt": "2021-10-04T22:52:47.007Z",
         "models": {"speaker": "ge2e@1", "spoof": "spoof-v1@1"},
         "evidence": {
             "number": 3,
             "netSpeechSeconds": 12.0,
-            "model": "ge2e@1",
-            "spoofRaw": -1.5,
+            "model": "ge2e@0123456789ab",
+            "spoofRaw": -1.25,
         },
     }
 
@@ -133,14 +88,14 @@ def test_an_authentication_is_recorded_with_all_it_rests_on():
 def test_a_fraud_decision_is_recorded_with_its_risks_and_reasons():
     (record,) = records(drafted("fraud"))
     assert record["eventName"] == "FraudDetectionDecision"
-    assert record["resultId"] == "UcUuCPFOsAjzg9xoByUatN"
+    assert record["resultId"] == "xPMWAxFSWQ9CJrBXTaatds"
     assert record["decision"] == "HIGH_RISK"
     assert record["reasons"] == ["KNOWN_FRAUDSTER", "VOICE_SPOOFING"]
     assert record["knownFraudsterRisk"] == 87
-    assert record["generatedFraudsterId"] == "id#dsLMOu3G3fB73RzoP6UYZH"
+    assert record["generatedFraudsterId"] == FRAUDSTER_ID
     assert record["voiceSpoofingRisk"] == 61
     assert record["riskThreshold"] == 50
-    assert record["watchlistId"] == "b1c2d3e4f5g6h7i8j9k0lm"
+    assert record["watchlistId"] == WATCHLIST_ID
     assert record["evidence"]["number"] == 3
 
 

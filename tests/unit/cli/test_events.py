@@ -1,55 +1,21 @@
-import contextlib
 import json
-from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
 from vivavoce.cli import events
 from vivavoce.errors import EventError
-from vivavoce.store import tables
-from vivavoce.store.outbox import OutboxRows
 
 NOW_MS = 1_700_000_000_000
 
 
-class Store:
-    """An outbox in SQLite."""
-
-    def __init__(self, path):
-        self.engine = create_engine(f"sqlite:///{path}")
-        tables.metadata.create_all(self.engine)
-
-    def write_now(self, work):
-        with self.engine.begin() as connection:
-            return work(SimpleNamespace(outbox=OutboxRows(connection)))
-
-    read_now = write_now
-
-
 @pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "events.db")
-    yield store
-    store.engine.dispose()
-
-
-@pytest.fixture
-def run(tmp_path, store, monkeypatch):
-    """Runs `vivavoce events ...` on the store in the folder `data`."""
-
-    @contextlib.contextmanager
-    def open_data(folder):
-        assert folder == tmp_path / "data"
-        yield store
-
-    monkeypatch.setattr(events, "open_data", open_data)
+def run(data_dir, monkeypatch):
+    """Runs `vivavoce events ...` on the data folder."""
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments):
-        arguments = [*arguments, "--data-dir", str(tmp_path / "data")]
-        return CliRunner().invoke(events.app, arguments)
+        return CliRunner().invoke(events.app, [*arguments, "--data-dir", str(data_dir)])
 
     return run
 
