@@ -59,6 +59,9 @@ class FakeCustomerKeys:
     down: bool = False
     opened: list[str] = field(default_factory=list)
 
+    def find(self, key_id, *, region, account_id):
+        return self.resolve(key_id, region=region, account_id=account_id)
+
     def resolve(self, key_id, *, region, account_id):
         named = key_id if key_id.startswith("arn:") else f"key/{key_id}"
         arn = named if named == key_id else f"arn:aws:kms:{region}:{account_id}:{named}"

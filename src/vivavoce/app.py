@@ -133,6 +133,11 @@ def build_app(foundation: Foundation) -> Starlette:
         await desk.recover()
         await store.write(lambda tx: tx.outbox.bury_strangers(deliveries.names))
         await _note_audit_head(store)
+        if not settings.consent:
+            _log.warning(
+                "setting consent is false: CreateDomain is refused (ResourceNotFoundException, "
+                "COMPLIANCE_CONSENT) until it is true"
+            )
         deliveries.start()
         tasks = [asyncio.create_task(one.run()) for one in upkeep]
         tasks.append(asyncio.create_task(reencryptor.run()))
@@ -254,7 +259,9 @@ _GRACE_S = 3.0
 def _sinks(settings: Settings, clock: Clock) -> list[Sink]:
     sinks: list[Sink] = []
     if settings.events_file is not None:
-        sinks.append(JsonLinesSink(settings.events_file))
+        file = JsonLinesSink(settings.events_file)
+        file.open()
+        sinks.append(file)
     if settings.events_webhook_url is not None:
         if settings.events_webhook_secret is None:
             raise SettingsInvalid(

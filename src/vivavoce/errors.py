@@ -29,10 +29,10 @@ VivavoceError
 │   └── ModelInvalid               wrong hash, shape, card or calibration
 ├── VaultError
 │   ├── SealBroken                 a sealed value was changed, or sealed under another key
-│   ├── KeyUnavailable             the key file is missing, unreadable or too open
+│   ├── KeyUnavailable             a key file is missing, unreadable, too open or the wrong one
 │   ├── KeyDenied                  a customer's key is unknown, disabled, or not ours to use
 │   └── KeyServiceDown             the key service does not answer; trying again may help
-├── StoreError                     the database cannot be opened or is of a later version
+├── StoreError                     the database is lost, not ours, or cannot be opened or copied
 │   └── AuditBroken                the audit log is not what was written; at which record
 ├── EventError
 │   └── DeliveryFailed             a sink did not take an event; whether trying again may help
@@ -204,7 +204,7 @@ class SealBroken(VaultError):
 
 
 class KeyUnavailable(VaultError):
-    """A key file is missing, unreadable, or readable by others."""
+    """A key file is missing, unreadable, readable by others, or another database's."""
 
 
 class KeyDenied(VaultError):
@@ -224,7 +224,7 @@ class KeyServiceDown(VaultError):
 
 
 class StoreError(VivavoceError):
-    """The database cannot be opened, or a later version of vivavoce wrote it."""
+    """The database is lost, cannot be opened or copied, or a later version of vivavoce wrote it."""
 
 
 class AuditBroken(StoreError):

@@ -11,18 +11,29 @@ from pathlib import Path
 from typing import IO
 
 from vivavoce.clock import SystemClock
-from vivavoce.errors import KeyUnavailable, SettingsInvalid, StoreError
+from vivavoce.errors import KeyUnavailable, SealBroken, SettingsInvalid, StoreError
 from vivavoce.models.engines import Models, load_models
 from vivavoce.models.registry import models_folder
 from vivavoce.settings import Settings
 from vivavoce.store.access_keys import new_access_key
+from vivavoce.store.acts import access_key_facts, service_record
+from vivavoce.store.database import Mode
 from vivavoce.store.quotas import AWS_QUOTAS, NO_QUOTAS, Quotas
-from vivavoce.store.store import Store, open_store
+from vivavoce.store.store import Store, Transaction, open_store
 from vivavoce.vault.customer_keys import CustomerKeys
-from vivavoce.vault.keyfile import load_or_create_root_key, write_private
+from vivavoce.vault.keyfile import load_or_create_root_key, sync_folder, write_private
 from vivavoce.vault.keyring import KEYRING_FILE, LocalKeyring
 from vivavoce.vault.seal import SealingKey
 from vivavoce.vault.vault import Vault
+
+DATABASE_FILE = "vivavoce.db"
+ROOT_KEY_FILE = "root.key"
+CREDENTIALS_FILE = "credentials"
+"""Their names in the data folder; the keyring's is `KEYRING_FILE`."""
+
+_FIRST_START_FILE = "first-start"
+"""Is there until the first start has made everything: so a start that was broken off is told from
+a folder that has lost its database."""
 
 _ALLOW_ALL = (
     '{"Version": "2012-10-17", '
@@ -63,58 +74,123 @@ def lay_foundation(settings: Settings) -> Foundation:
     os.umask(0o077)  # what the database and its log hold is for this user alone
     folder = _data_folder(settings.data_dir)
     lock = _lock(folder)
-    root_key = load_or_create_root_key(
-        folder / "root.key", may_create=not _database(folder).exists()
-    )
-    vault = Vault(root_key, _customer_keys(settings, root_key), cache_s=settings.key_cache_s)
-    store = _open(folder, vault, _quotas(settings))
     try:
-        if settings.kms == "local":
-            _require_keyring(settings.data_dir, store, root_key)
-        nobody_yet = not (settings.data_dir / "credentials").exists()
-        if not store.read_now(lambda tx: tx.access_keys.all()):
-            if nobody_yet:
-                _add_first_access_key(store, folder)
-            else:
-                _log.warning("there are no access keys; make one with `vivavoce keys create`")
+        vault, store = _open_for_serving(settings, folder)
     except BaseException:
-        store.close()
+        lock.close()
         raise
     return Foundation(settings=settings, models=models, vault=vault, store=store, lock=lock)
 
 
+def _open_for_serving(settings: Settings, folder: Path) -> tuple[Vault, Store]:
+    """Open what is in the data folder; at the very first start, make it."""
+    is_first = _is_first_start(folder)
+    root_key = load_or_create_root_key(
+        folder / ROOT_KEY_FILE, may_create=is_first and not (folder / DATABASE_FILE).exists()
+    )
+    vault = Vault(root_key, _customer_keys(settings, root_key), cache_s=settings.key_cache_s)
+    store = _open(folder, vault, "create" if is_first else "write", _quotas(settings))
+    try:
+        if settings.kms == "local":
+            _require_keyring(folder, store, root_key)
+        if not store.read_now(lambda tx: tx.access_keys.all()):
+            if is_first:
+                _add_first_access_key(store, folder)
+            else:
+                _log.warning("there are no access keys; make one with `vivavoce keys create`")
+        if is_first:
+            (folder / _FIRST_START_FILE).unlink()
+            sync_folder(folder)
+    except BaseException:
+        store.close()
+        raise
+    return vault, store
+
+
 @contextlib.contextmanager
-def open_data(folder: Path) -> Generator[Store]:
+def open_data(folder: Path, *, read_only: bool = False) -> Generator[Store]:
     """Open an existing data folder for a command; a server may be using it at the same time.
 
+    Args:
+        folder: the data folder.
+        read_only: nothing is written, so that the folder may lie where nothing can be.
+
     Raises:
-        StoreError: there is no database yet, or it cannot be opened.
-        KeyUnavailable: the root key is missing or damaged.
+        StoreError: there is no database, it is none of ours, or it cannot be opened.
+        KeyUnavailable: the root key is missing, damaged, or another database's.
     """
-    if not _database(folder).exists():
-        raise StoreError(
-            f"{folder} holds no vivavoce database; name the folder with --data-dir "
-            "(`vivavoce serve` makes one at its first start)"
-        )
     os.umask(0o077)
-    root_key = load_or_create_root_key(folder / "root.key", may_create=False)
-    store = _open(folder, Vault(root_key, _keyring(folder, root_key)))
+    root_key = _root_key(folder)
+    vault = Vault(root_key, _keyring(folder, root_key))
+    store = _open(folder, vault, "read" if read_only else "write")
     try:
         yield store
     finally:
         store.close()
 
 
+def open_keyring(folder: Path) -> LocalKeyring:
+    """The local keyring of an existing data folder; nothing of it is read yet.
+
+    Raises:
+        StoreError: there is no database, so this is no server's folder.
+        KeyUnavailable: the root key is missing or damaged.
+    """
+    return _keyring(folder, _root_key(folder))
+
+
+def _root_key(folder: Path) -> bytes:
+    """The root key of an existing data folder."""
+    _require_database(folder)
+    return load_or_create_root_key(folder / ROOT_KEY_FILE, may_create=False)
+
+
+def _is_first_start(folder: Path) -> bool:
+    """Whether nothing was ever served from this folder.
+
+    Raises:
+        StoreError: something was, but the database is gone.
+    """
+    mark = folder / _FIRST_START_FILE
+    if not mark.exists() and not (folder / DATABASE_FILE).exists():
+        _refuse_remains(folder)
+        mark.touch()
+        sync_folder(folder)
+    return mark.exists()
+
+
+def _require_database(folder: Path) -> None:
+    if not (folder / DATABASE_FILE).exists():
+        _refuse_remains(folder)
+        raise StoreError(
+            f"{folder} holds no vivavoce database; name the folder with --data-dir "
+            "(`vivavoce serve` makes one at its first start)"
+        )
+
+
+def _refuse_remains(folder: Path) -> None:
+    """What a first start makes is there without the database: that was lost."""
+    made = (ROOT_KEY_FILE, KEYRING_FILE, CREDENTIALS_FILE)
+    if remains := [name for name in made if (folder / name).exists()]:
+        raise StoreError(
+            f"{folder / DATABASE_FILE} is missing, but there is {' and '.join(remains)}; restore "
+            "the database from your backup (to begin with an empty one, choose another folder)"
+        )
+
+
 def _keyring(folder: Path, root_key: bytes) -> LocalKeyring:
     return LocalKeyring(folder / KEYRING_FILE, SealingKey(root_key), may_create=False)
 
 
-def _database(folder: Path) -> Path:
-    return folder / "vivavoce.db"
-
-
-def _open(folder: Path, vault: Vault, quotas: Quotas = NO_QUOTAS) -> Store:
-    return open_store(f"sqlite:///{_database(folder).absolute()}", vault, quotas)
+def _open(folder: Path, vault: Vault, mode: Mode, quotas: Quotas = NO_QUOTAS) -> Store:
+    database = folder / DATABASE_FILE
+    try:
+        return open_store(f"sqlite:///{database.absolute()}", vault, quotas, mode=mode)
+    except SealBroken as error:
+        raise KeyUnavailable(
+            f"{folder / ROOT_KEY_FILE} is not the key that {database} was sealed with; restore "
+            "both from one backup"
+        ) from error
 
 
 def _customer_keys(settings: Settings, root_key: bytes) -> CustomerKeys:
@@ -130,6 +206,7 @@ def _require_keyring(folder: Path, store: Store, root_key: bytes) -> None:
     """The keyring's file is made once. Lost, it is an error: a new one could open nothing."""
     keyring = folder / KEYRING_FILE
     if keyring.exists():
+        _keyring(folder, root_key).all_keys()  # a damaged file is told of now, not to callers
         return
     if store.read_now(lambda tx: tx.domains.exist()):
         raise KeyUnavailable(
@@ -177,14 +254,21 @@ def _lock(folder: Path) -> IO[bytes]:
 
 def _add_first_access_key(store: Store, folder: Path) -> None:
     """Make the first access key and the shared-credentials file that clients read it from."""
-    record = new_access_key(name="default", policy=_ALLOW_ALL, now_ms=SystemClock().now_ms())
+    now_ms = SystemClock().now_ms()
+    record = new_access_key(name="default", policy=_ALLOW_ALL, now_ms=now_ms)
     # The file comes first: a key in the database whose secret nobody was told would be lost.
     write_private(
-        folder / "credentials",
+        folder / CREDENTIALS_FILE,
         f"[default]\naws_access_key_id = {record.access_key_id}\n"
         f"aws_secret_access_key = {record.secret}\n",
     )
-    store.write_now(lambda tx: tx.access_keys.add(record))
+
+    def work(tx: Transaction) -> None:
+        tx.access_keys.add(record)
+        facts = access_key_facts(record)
+        tx.audit.add(service_record("CreateAccessKey", at_ms=now_ms, **facts), now_ms)
+
+    store.write_now(work)
 
 
 def _is_loopback(host: str) -> bool:

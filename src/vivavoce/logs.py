@@ -32,3 +32,7 @@ def start_logging(level: str) -> None:
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("alembic").setLevel(logging.WARNING)  # says hello at every start
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # At debug level botocore logs bodies, among them plain data keys from AWS KMS; HTTP clients log
+    # URLs, and those of webhooks often hold a token.
+    for name in ("botocore", "boto3", "urllib3", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,12 +1,16 @@
 """All settings: from the command line, `VIVAVOCE_*` variables, `vivavoce.toml`, in that order."""
 
+import ipaddress
+import logging
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,12 +23,40 @@ from vivavoce.errors import SettingsInvalid
 
 SETTINGS_FILE = "vivavoce.toml"
 
+_log = logging.getLogger(__name__)
+
+_PREFIX = "VIVAVOCE_"
+_ALMOST = 0.8
+"""Likeness (difflib) from which on one name is taken for another one misspelt."""
+
+_NOT_OURS = frozenset({"VIVAVOCE_SPEECH_DATA"})
+"""Variables of the tests and benchmarks, which start servers."""
+
+
+def _stream_base(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be wss:// (or ws://) and a host, such as wss://voice.example")
+    _ = parts.port  # raises on one that is none
+    return url
+
+
+def _proxies(text: str) -> str:
+    try:
+        for each in text.split(",") if text != "*" else ():
+            ipaddress.ip_network(each.strip())
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; give addresses or networks by commas, such as 127.0.0.1,10.0.7.0/24"
+        ) from error
+    return text
+
 
 class Settings(BaseSettings):
     """What can be set; each with its unit and default."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VIVAVOCE_", extra="forbid", frozen=True, allow_inf_nan=False
+        env_prefix=_PREFIX, extra="forbid", frozen=True, allow_inf_nan=False
     )
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
@@ -36,8 +68,11 @@ class Settings(BaseSettings):
         Path | None, Field(description="folder for pulled models; default: the user's cache")
     ] = None
     trusted_proxies: Annotated[
-        str | None,
-        Field(description="addresses of proxies whose X-Forwarded headers are believed, by commas"),
+        Annotated[str, AfterValidator(_proxies)] | None,
+        Field(
+            description="addresses or networks of proxies whose X-Forwarded headers are believed, "
+            "by commas"
+        ),
     ] = None
     auth: Annotated[
         Literal["sigv4", "none"],
@@ -47,7 +82,7 @@ class Settings(BaseSettings):
         str, Field(pattern=r"^[0-9]{12}$", description="account in ARNs, 12 digits")
     ] = "000000000000"
     public_url: Annotated[
-        str | None,
+        Annotated[str, AfterValidator(_stream_base)] | None,
         Field(description="base of StreamUrl, such as wss://voice.example; default: from Host"),
     ] = None
     speaker_model: Annotated[str, Field(description="name of the speaker encoder")] = "ge2e"
@@ -170,7 +205,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line over environment over file; no `.env`, no secrets folder."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        file = TomlConfigSettingsSource(settings_cls)
+        if "data_dir" in file.toml_data:
+            raise SettingsInvalid(
+                f"setting data_dir: {SETTINGS_FILE} lies in the data folder and cannot name "
+                "another; use --data-dir or VIVAVOCE_DATA_DIR"
+            )
+        return init_settings, env_settings, file
 
 
 def read_settings(overrides: Mapping[str, Any]) -> Settings:
@@ -182,6 +223,7 @@ def read_settings(overrides: Mapping[str, Any]) -> Settings:
     Raises:
         SettingsInvalid: a name is unknown or a value is out of its range.
     """
+    _refuse_strangers()
     given = {name: value for name, value in overrides.items() if value is not None}
     folder = given.get("data_dir") or os.environ.get("VIVAVOCE_DATA_DIR")
     file = Path(folder or Settings.model_fields["data_dir"].default) / SETTINGS_FILE
@@ -194,9 +236,28 @@ def read_settings(overrides: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise SettingsInvalid(f"setting {name}: {first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsInvalid(f"setting {name}: {reason}") from error
     except SettingsError as error:
         # Only what is read as JSON can fail so: of the other values the text is taken as it is.
         raise SettingsInvalid(f"{error}: it is not valid JSON") from error
     except (TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{file} is not valid TOML: {error}") from error
+
+
+def _refuse_strangers() -> None:
+    """Refuse variables that are almost settings: whoever set one thinks that it is in force.
+
+    Others are warned of only: Kubernetes gives every container variables that begin with the names
+    of its services.
+    """
+    for variable in sorted(os.environ.keys() - _NOT_OURS):
+        name = variable.lower().removeprefix(_PREFIX.lower())
+        if name == variable.lower() or name in Settings.model_fields:
+            continue
+        if meant := get_close_matches(name, Settings.model_fields, n=1, cutoff=_ALMOST):
+            raise SettingsInvalid(
+                f"{variable} is not a setting; did you mean {_PREFIX}{meant[0].upper()}? "
+                "`vivavoce serve --help` lists them all"
+            )
+        _log.warning("%s is not a setting and changes nothing", variable)

@@ -457,6 +457,19 @@ def test_call_prints_the_evaluation_and_sdk_path_is_all_a_client_needs(
     assert asked.stdout.strip() == "ENDED", asked.stderr
 
 
+def test_call_says_that_the_call_that_enrols_proves_nothing(server, bank, voices, write_wav):
+    enrolment = write_wav("enrolment.wav", voices.customer(seconds=50, use="enrolment"))
+    to_bank = ("--domain", bank.domain_id, "--speaker", "new-by-command")
+    common = ("-m", "vivavoce", "call", str(enrolment), *to_bank)
+    first = run(server, *common, "--session", "enrols-by-command", "--enroll")
+    assert "COMPLETED" in first.stdout, first.stderr
+    assert "says nothing" in " ".join(first.stdout.split())
+    # The enrolment stays with the session, but this stream is compared with a voiceprint before it.
+    second = run(server, *common, "--session", "enrols-by-command")
+    assert "COMPLETED" in second.stdout, second.stderr
+    assert "says nothing" not in " ".join(second.stdout.split())
+
+
 @pytest.fixture(scope="module")
 def write_wav(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recordings")

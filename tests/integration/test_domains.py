@@ -10,11 +10,21 @@ import pytest
 from tests import rows
 from tests.fakes import FakeCustomerKeys
 from tests.integration.house import ANNA, House, until
-from vivavoce.errors import Conflict, InvalidRequest, KeyDenied, KeyServiceDown, NotFound
+from vivavoce.errors import (
+    Conflict,
+    InvalidRequest,
+    KeyDenied,
+    KeyServiceDown,
+    NotFound,
+    QuotaExceeded,
+)
 from vivavoce.sessions import domains as domains_module
 from vivavoce.sessions.domains import DomainDesk, NewDomain, Place, Reencryptor
 from vivavoce.store import reencryption
+from vivavoce.store.quotas import Quotas
 from vivavoce.store.tokens import ClientToken
+from vivavoce.vault.keyring import LocalKeyring
+from vivavoce.vault.seal import SealingKey
 
 pytestmark = pytest.mark.anyio
 
@@ -403,6 +413,69 @@ async def test_a_key_that_cannot_be_used_is_not_changed_to(estate):
     with pytest.raises(KeyDenied):
         await estate.update(rows.OTHER_KEY_ARN)
     assert await estate.domain() == rows.domain()
+
+
+# --- a key that is named for the first time
+
+
+@pytest.fixture
+def keyring(tmp_path, vault, estate):
+    """A local keyring in place of the made-up keys."""
+    keyring = LocalKeyring(tmp_path / "keyring.json", SealingKey(bytes(32)))
+    vault._customer_keys = keyring
+    return keyring
+
+
+@pytest.fixture
+async def bank(keyring, estate):
+    return await estate.desk.create(new(key_id="alias/bank"), PLACE)
+
+
+async def change(estate, domain, key_id, **texts):
+    return await estate.desk.update(
+        domain.domain_id, PLACE, key_id=key_id, **({"name": "n", "description": None} | texts)
+    )
+
+
+def aliases(keyring):
+    return [alias for key in keyring.all_keys() for alias in key.aliases]
+
+
+async def test_an_update_that_goes_through_makes_the_key_it_names(estate, keyring, bank):
+    changed = await change(estate, bank, "alias/new")
+    assert changed.kms_key_id == keyring.find("alias/new", region=rows.REGION, account_id="0" * 12)
+    assert aliases(keyring) == ["alias/bank", "alias/new"]
+
+
+async def test_an_update_that_is_refused_makes_no_key(estate, keyring, bank):
+    await change(estate, bank, "alias/new")
+    refused = await conflict(change(estate, bank, "alias/newer"))
+    assert refused == "DOMAIN_LOCKED_FROM_ENCRYPTION_UPDATES"
+    missing = dataclasses.replace(bank, domain_id="0" * 22)
+    with pytest.raises(NotFound):
+        await change(estate, missing, "alias/newer")
+    assert aliases(keyring) == ["alias/bank", "alias/new"]
+
+
+async def test_of_many_updates_at_once_only_the_one_that_wins_makes_a_key(estate, keyring, bank):
+    outcomes = await asyncio.gather(
+        *(change(estate, bank, f"alias/n{number}") for number in range(6)),
+        *(change(estate, bank, "alias/bank", name=f"n{number}") for number in range(2)),
+        return_exceptions=True,
+    )
+    done = [one for one in outcomes if not isinstance(one, BaseException)]
+    assert all(isinstance(one, Conflict) for one in outcomes if one not in done)
+    used = {one.kms_key_id for one in done} | {bank.kms_key_id}
+    assert {key.arn for key in keyring.all_keys()} == used
+
+
+async def test_a_domain_too_many_makes_no_key(estate, keyring, monkeypatch):
+    monkeypatch.setattr(estate.store, "_quotas", Quotas(domains=1))
+    with pytest.raises(QuotaExceeded):
+        await estate.desk.create(new(key_id="alias/new"), PLACE)
+    assert keyring.all_keys() == []
+    with pytest.raises(InvalidRequest):  # what is no name is said first
+        await estate.desk.create(new(key_id="alias/"), PLACE)
 
 
 # --- deleting

@@ -1,6 +1,7 @@
 """What is too old is forgotten, in slices, whatever else fails, and never by a wrong clock."""
 
 import asyncio
+import json
 import logging
 from dataclasses import dataclass, field
 
@@ -178,6 +179,27 @@ async def test_a_deleted_domain_is_erased_with_all_its_rows_and_no_others(househ
     assert caplog.messages == ["forgotten: deleted domains: 1"]
 
 
+async def test_who_expired_and_what_was_erased_is_in_the_audit_log_without_customers(household):
+    await household.delete(OTHER_DOMAIN)
+    household.pass_days(91)
+    await household.sweeper.sweep()
+    await household.sweeper.sweep()
+    page = await household.store.read(lambda tx: tx.audit.page(after=0, size=99))
+    records = [one.record for one in page]
+    assert {record["eventType"] for record in records} == {"VivavoceService"}
+    expired = [one for one in records if one["eventName"] == "ExpireSpeaker"]
+    ids = {one["serviceEventDetails"]["generatedSpeakerId"] for one in expired}
+    assert len(expired) == len(ids) == 2 * COUNT
+    assert f"id#s{rows.DOMAIN_ID[-1]}0" in ids
+    assert {one["serviceEventDetails"]["domainId"] for one in expired} == {
+        rows.DOMAIN_ID,
+        OTHER_DOMAIN,
+    }
+    (erased,) = [one for one in records if one["eventName"] == "EraseDomain"]
+    assert erased["serviceEventDetails"] == {"domainId": OTHER_DOMAIN}
+    assert '"c0"' not in json.dumps(records)
+
+
 async def test_a_domain_that_was_not_deleted_is_not_erased(household):
     whole = await household.counts(rows.DOMAIN_ID)
     assert not await household.store.write(lambda tx: tx.domains.erase_some(rows.DOMAIN_ID))
@@ -237,7 +259,7 @@ async def test_who_was_heard_or_streams_anew_since_it_was_found_is_kept(househol
         tx.speakers.touch(speaker.speaker_id, now_ms=now_ms)
         session = tx.sessions.get(rows.DOMAIN_ID, "call-0")
         tx.sessions.update(session, streaming_status="ONGOING", ended_ms=None)
-        assert tx.speakers.expire(unheard, unheard_since_ms=now_ms, now_ms=now_ms) == 9
+        assert len(tx.speakers.expire(unheard, unheard_since_ms=now_ms, now_ms=now_ms)) == 9
         assert tx.sessions.forget_speech(ended, ended_before_ms=now_ms) == 9
         assert tx.sessions.remove(ended, ended_before_ms=now_ms) == 9
         assert tx.voiceprints.find(rows.DOMAIN_ID, speaker.speaker_id) is not None

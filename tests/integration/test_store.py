@@ -1,12 +1,15 @@
 import asyncio
+import contextlib
 import dataclasses
+import sqlite3
 import threading
+import time
 
 import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from tests import rows
@@ -16,6 +19,7 @@ from vivavoce.store.database import open_database
 from vivavoce.store.store import open_store
 from vivavoce.store.tables import metadata
 from vivavoce.store.tokens import ClientToken
+from vivavoce.vault.vault import Vault
 
 pytestmark = pytest.mark.anyio
 
@@ -330,7 +334,9 @@ async def test_speakers_of_whom_nothing_was_heard_expire_and_lose_their_voice(an
             tx.voiceprints.put(rows.voiceprint(owner_id=f"id#{name}"), speech=rows.SPEECH)
         (found,) = tx.speakers.unheard_since(100, after=0, size=9)
         assert tx.speakers.unheard_since(100, after=found, size=9) == []
-        assert tx.speakers.expire([found], unheard_since_ms=100, now_ms=500) == 1
+        assert tx.speakers.expire([found], unheard_since_ms=100, now_ms=500) == [
+            (rows.DOMAIN_ID, "id#unheard")
+        ]
         expired = tx.speakers.get(rows.DOMAIN_ID, "unheard")
         assert (expired.status, expired.updated_ms) == ("EXPIRED", 500)
         for name, (status, _) in states.items():
@@ -339,7 +345,7 @@ async def test_speakers_of_whom_nothing_was_heard_expire_and_lose_their_voice(an
             if name != "unheard":
                 assert tx.speakers.get(rows.DOMAIN_ID, name).status == status
         assert tx.speakers.unheard_since(100, after=0, size=9) == []
-        assert tx.speakers.expire([found], unheard_since_ms=100, now_ms=501) == 0
+        assert tx.speakers.expire([found], unheard_since_ms=100, now_ms=501) == []
 
     await any_store.write(work)
 
@@ -699,3 +705,77 @@ async def test_what_is_deleted_leaves_no_sealed_trace_in_the_files(store, tmp_pa
     await store.scrub()  # while the store goes on
     after = on_disk()
     assert not any(trace in after for trace in traces)
+
+
+async def test_scrubbing_does_not_wait_for_whoever_reads_for_long(store, tmp_path):
+    await store.write(rows.add_domain)
+    with contextlib.closing(sqlite3.connect(tmp_path / "vivavoce.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM domains").fetchone()
+        await store.write(lambda tx: tx.speakers.add(rows.speaker()))
+        begun = time.monotonic()
+        await store.scrub()
+        assert time.monotonic() - begun < 3
+    await store.scrub()
+    assert (tmp_path / "vivavoce.db-wal").stat().st_size == 0
+
+
+async def test_a_copy_holds_what_was_committed_and_needs_no_other_file(store, vault, tmp_path):
+    await store.write(rows.add_domain)
+    file = tmp_path / "copy" / "vivavoce.db"
+    file.parent.mkdir()
+    store.back_up(file)
+    assert list(file.parent.iterdir()) == [file]
+    with contextlib.closing(open_store(f"sqlite:///{file}", vault, mode="read")) as copy:
+        assert await copy.read(lambda tx: tx.domains.get(rows.DOMAIN_ID)) == rows.domain()
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_copy_that_cannot_be_made_is_said(store, tmp_path):
+    with pytest.raises(StoreError, match="cannot be copied"):
+        store.back_up(tmp_path / "nowhere" / "vivavoce.db")
+
+
+def test_a_database_that_is_no_file_is_not_copied_as_one(postgres_url, vault, tmp_path):
+    with contextlib.closing(open_store(postgres_url, vault)) as store:
+        with pytest.raises(StoreError, match="pg_dump"):
+            store.back_up(tmp_path / "vivavoce.db")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["write", "read"])
+def test_a_database_without_our_tables_is_none_of_ours(database_url, vault, mode):
+    if database_url.startswith("sqlite"):
+        sqlite3.connect(make_url(database_url).database or "").close()
+    for _ in range(2):  # and nothing was made
+        with pytest.raises(StoreError, match="is no vivavoce database"):
+            open_database(database_url, vault, mode)
+
+
+@pytest.mark.parametrize("mode", ["write", "read"])
+def test_another_root_key_is_noticed_though_the_log_may_be_broken(
+    database_url, customer_keys, vault, mode
+):
+    with contextlib.closing(open_store(database_url, vault)) as store:
+        store.write_now(lambda tx: tx.access_keys.add(ACCESS_KEY))
+        store.write_now(lambda tx: tx.connection.execute(text("DROP TABLE audit_head")))
+        store.write_now(
+            lambda tx: tx.connection.execute(
+                text("CREATE TABLE audit_head (number INT, sequence INT, mac INT, seal INT)")
+            )
+        )
+    open_store(database_url, vault, mode=mode).close()  # for `audit verify` to tell of
+    with pytest.raises(SealBroken):
+        open_store(database_url, Vault(bytes(31) + b"1", customer_keys), mode=mode)
+
+
+def test_what_only_reads_changes_no_shape(tmp_path, vault):
+    path = tmp_path / "vivavoce.db"
+    engine = open_database(f"sqlite:///{path}", vault)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    engine.dispose()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="another version"):
+        open_database(f"sqlite:///{path}", vault, "read")
+    assert path.read_bytes() == before

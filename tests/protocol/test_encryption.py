@@ -23,7 +23,7 @@ from tests.protocol.clients import (
     refusal_of,
     requests_in,
 )
-from tests.server import wait_for
+from tests.server import Server, wait_for
 from vivavoce.foundation import open_data
 from vivavoce.vault.awskms import AwsKms
 from vivavoce.vault.keyfile import load_or_create_root_key
@@ -292,6 +292,67 @@ def test_a_change_that_a_key_denies_fails_and_is_tried_again_on_demand(server, o
     owner.update_domain(**third)
     wait_for(lambda: status_of(owner, domain_id) == "COMPLETED")
     picture(Caller(server), place)
+
+
+# --- the keyring is damaged or gone
+
+
+@pytest.fixture
+def troubled(tmp_path, connect):
+    """A server with a domain, whose log may hold errors."""
+    server = Server(tmp_path)
+    try:
+        server.start()
+        yield server, furnish(server, connect(server), CUSTOMER)
+    finally:
+        server.end()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda keyring: keyring.write_text("{"), "is not a vivavoce keyring, or it is damaged"),
+        (lambda keyring: keyring.unlink(), "is missing, but there are domains"),
+    ],
+)
+def test_a_keyring_that_goes_bad_is_logged_with_what_to_do_and_serves_again_once_restored(
+    troubled, damage, said
+):
+    server, place = troubled
+    keyring = server.data_dir / KEYRING_FILE
+    backup = keyring.read_bytes()
+    damage(keyring)
+    caller = Caller(server)
+    for _ in range(3):
+        answer = caller.send("DescribeDomain", {"DomainId": place.domain_id})
+        assert answer.code == "InternalServerException"
+        assert "keyring" not in json.dumps(answer.document)
+    records = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    (told,) = [one for one in records if one["logger"] == "vivavoce.vault.vault"]
+    assert told["level"] == "error"
+    assert f"{keyring} {said}" in told["message"]
+    assert "restore it from your backup" in told["message"]
+    keyring.write_bytes(backup)
+    keyring.chmod(0o600)
+    assert caller.code_of("DescribeDomain", {"DomainId": place.domain_id}) == "OK"
+
+
+def test_an_update_that_is_refused_makes_no_key(server, owner):
+    place = furnish(server, owner, CUSTOMER)
+    keys = keyring_of(server)
+    with ThreadPoolExecutor(6) as threads:
+        wanted = [
+            {
+                "DomainId": place.domain_id,
+                "Name": "bank",
+                "ServerSideEncryptionConfiguration": {"KmsKeyId": f"alias/wanted-{number}"},
+            }
+            for number in range(6)
+        ]
+        codes = list(threads.map(lambda one: Caller(server).code_of("UpdateDomain", one), wanted))
+    assert Counter(codes) == {"OK": 1, "ConflictException": 5}
+    made = [alias for key in keys.all_keys() for alias in key.aliases if "wanted" in alias]
+    assert made == [f"alias/wanted-{codes.index('OK')}"]
 
 
 # --- keys at AWS KMS

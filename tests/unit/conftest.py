@@ -1,10 +1,14 @@
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from vivavoce.foundation import lay_foundation
+from vivavoce.settings import read_settings
 
 
 def average_network(bands, dimension, metadata, frames="frames"):
@@ -66,3 +70,19 @@ def write_model(tmp_path):
 @pytest.fixture(scope="session")
 def network():
     return average_network
+
+
+@pytest.fixture(scope="session")
+def first_start(tmp_path_factory):
+    """A data folder as a server's first start leaves it: to copy is quicker than to make."""
+    folder = tmp_path_factory.mktemp("first-start") / "data"
+    foundation = lay_foundation(read_settings({"data_dir": folder}))
+    foundation.store.close()
+    foundation.lock.close()
+    return folder
+
+
+@pytest.fixture
+def data_dir(tmp_path, first_start):
+    """A server's data folder of this test's own."""
+    return shutil.copytree(first_start, tmp_path / "data")

@@ -1,3 +1,5 @@
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ from vivavoce.settings import read_settings
 def folder(tmp_path, monkeypatch):
     """An empty data folder, and an environment without settings."""
     monkeypatch.chdir(tmp_path)
-    for name in ("VIVAVOCE_PORT", "VIVAVOCE_HOST", "VIVAVOCE_DATA_DIR", "VIVAVOCE_MAX_CALLS"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("VIVAVOCE_")]:
+        monkeypatch.delenv(name)
     return tmp_path
 
 
@@ -57,11 +59,58 @@ def test_the_file_lies_in_the_data_folder_wherever_that_is_named(folder, monkeyp
         ("domain_erase_days", 0),
         ("speaker_expiry_days", float("inf")),
         ("audit", "none"),
+        ("public_url", "http://voice.example"),
+        ("public_url", "voice.example"),
+        ("public_url", "wss://"),
+        ("public_url", "wss://voice.example?a=b"),
+        ("public_url", "wss://voice.example:99999"),
+        ("trusted_proxies", "foo"),
+        ("trusted_proxies", ""),
+        ("trusted_proxies", "127.0.0.1,nginx"),
+        ("trusted_proxies", "10.0.0.1/8"),
     ],
 )
 def test_a_value_out_of_range_or_an_unknown_name_is_refused_by_name(name, value):
     with pytest.raises(SettingsInvalid, match=f"setting {name}: "):
         read_settings({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("public_url", "wss://voice.example"),
+        ("public_url", "ws://[::1]:8470/voice/"),
+        ("trusted_proxies", "*"),
+        ("trusted_proxies", "127.0.0.1, 10.0.7.0/24,::1"),
+    ],
+)
+def test_addresses_of_streams_and_proxies_are_taken_as_they_are(name, value):
+    assert getattr(read_settings({name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("VIVAVOCE_QUTAS", "did you mean VIVAVOCE_QUOTAS?"),
+        ("vivavoce_qutas", "did you mean VIVAVOCE_QUOTAS?"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(monkeypatch, variable, hint):
+    monkeypatch.setenv(variable, "aws")
+    with pytest.raises(SettingsInvalid, match=f"{variable} is not a setting") as refused:
+        read_settings({})
+    assert hint in str(refused.value)
+
+
+def test_a_variable_that_is_like_no_setting_is_only_warned_of(monkeypatch, caplog):
+    monkeypatch.setenv("VIVAVOCE_SERVICE_HOST", "10.0.0.7")  # as Kubernetes sets it
+    read_settings({})
+    assert "VIVAVOCE_SERVICE_HOST is not a setting" in caplog.text
+
+
+def test_a_variable_of_the_tests_is_no_misspelt_setting(monkeypatch):
+    monkeypatch.setenv("VIVAVOCE_SPEECH_DATA", "somewhere")
+    read_settings({})
 
 
 def test_so_it_is_from_the_environment(monkeypatch):
@@ -75,6 +124,21 @@ def test_so_it_is_from_the_file(folder, text):
     write(folder, text)
     with pytest.raises(SettingsInvalid):
         read_settings({"data_dir": folder})
+
+
+def test_the_file_cannot_name_another_data_folder(folder):
+    write(folder, "data_dir = 'other'\n")
+    with pytest.raises(SettingsInvalid, match=r"setting data_dir: .* use --data-dir"):
+        read_settings({"data_dir": folder})
+
+
+def test_the_settings_for_a_proxy_are_as_documented(folder):
+    page = Path(__file__).parents[2] / "docs" / "howto" / "behind-a-proxy.md"
+    (block,) = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    write(folder, block)
+    settings = read_settings({"data_dir": folder})
+    assert settings.public_url == "wss://voice.example"
+    assert settings.trusted_proxies == "127.0.0.1"
 
 
 def test_a_file_that_is_no_text_is_refused(folder):

@@ -34,6 +34,8 @@ from vivavoce.errors import (
     Conflict,
     InvalidRequest,
     KeyDenied,
+    KeyServiceDown,
+    KeyUnavailable,
     NotFound,
     QuotaExceeded,
     RequestRefused,
@@ -232,7 +234,8 @@ class VoiceIdEndpoint(Generic[S]):
         except Exception as error:  # noqa: BLE001  every failure gets an answer
             fault = fault_of(error)
             response = _failure(fault)
-            if fault.status >= 500:
+            # What a key service refuses is explained in the vault's own log, once a minute.
+            if fault.status >= 500 and not isinstance(error, KeyUnavailable | KeyServiceDown):
                 trace = "".join(_anonymous_trace(error))
                 _LOG.error("request %s failed\n%s", exchange.request_id, trace)
         else:

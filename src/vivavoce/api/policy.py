@@ -1,8 +1,8 @@
 """Policies: who may do what, in the JSON of IAM's identity-based policies. Pure.
 
 A policy is compiled when it is parsed; what could not be enforced here is refused then, not when a
-request comes. So an unknown element, operator or condition key is an error: a `Deny` that hangs on
-a fact which is never there would deny nothing.
+request comes. So an unknown action, element, operator or condition key is an error: a `Deny` of an
+action that nobody asks for, or on a fact which is never there, would deny nothing.
 
 Source: IAM User Guide, "IAM JSON policy elements reference", "Condition operators", "Multivalued
 context keys" and "Policy evaluation logic". Where it leaves a case open, the comment says what was
@@ -17,10 +17,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from difflib import get_close_matches
 from enum import Enum
+from functools import cache
 from typing import Any, NoReturn, TypeAlias, cast
 
+from vivavoce.api.description import load_service_model
 from vivavoce.errors import PolicyInvalid
+from vivavoce.ids import domain_arn
 
 MAX_POLICY_BYTES = 10_240
 """Source: IAM's largest limit for the policies of one principal, a role's inline ones."""
@@ -56,6 +60,13 @@ _ELEMENTS = frozenset(
 _VARIABLES_SINCE = "2012-10-17"
 _VERSIONS = ("2008-10-17", _VARIABLES_SINCE)
 _ACTION = re.compile(r"\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+")
+_CONSOLE_ACTIONS = ("DescribeComplianceConsent", "RegisterComplianceConsent")
+"""Nothing asks for them here, but policies written for AWS name them.
+
+Source: AWS's service authorization reference for Voice ID, "Permission-only actions".
+"""
+
+_ANY_DOMAIN_ID = "?" * 22
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
@@ -90,12 +101,13 @@ class Policy:
         needs_resource_tags: whether the tags of the resource are among them.
     """
 
-    __slots__ = ("_allows", "_denies", "condition_keys", "needs_resource_tags")
+    __slots__ = ("_allows", "_denies", "_resources", "condition_keys", "needs_resource_tags")
 
     def __init__(self, statements: Iterable["_Statement"]) -> None:
         statements = tuple(statements)
         self._denies = tuple(each for each in statements if each.is_deny)
         self._allows = tuple(each for each in statements if not each.is_deny)
+        self._resources = tuple(text for each in statements for text in each.resource_texts)
         self.condition_keys = frozenset(key for each in statements for key in each.condition_keys)
         self.needs_resource_tags = any(key.startswith(_RESOURCE_TAG) for key in self.condition_keys)
 
@@ -123,6 +135,11 @@ class Policy:
             reader.statement(each, f"Statement[{number}]") for number, each in enumerate(statements)
         )
         return cls(each for each in read if each is not None)
+
+    def idle_resources(self, account_id: str) -> tuple[str, ...]:
+        """The resources that no domain of this account can be: mistakes, most likely."""
+        ours = domain_arn(_ANY_DOMAIN_ID, region="*", account_id=account_id)
+        return tuple(text for text in self._resources if not _may_fit(text, ours))
 
     def decide(self, question: Question) -> Decision:
         """The answer: an explicit deny wins, then an allow; what nobody allows is denied."""
@@ -182,6 +199,56 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(f"{head}{between}.*{tail}", re.DOTALL)
 
 
+def _may_fit(pattern: str, shape: str) -> bool:
+    """Whether a pattern fits any text of a shape.
+
+    In the shape `*` and `?` stand for letters, digits and hyphens only, as ids are made of.
+    """
+
+    def over_stars(places: Iterable[int]) -> set[int]:
+        """The places, and those behind the `*` there, which may stand for nothing."""
+        reached = set(places)
+        for place, sign in enumerate(shape):
+            if sign == "*" and place in reached:
+                reached.add(place + 1)
+        return reached
+
+    # Where in the shape one may be after what was read of the pattern.
+    places = over_stars({0})
+    for sign in pattern:
+        if sign == "*":
+            places = set(range(min(places), len(shape) + 1)) if places else places
+            continue
+        is_plain = sign.isalnum() or sign in "-?"
+        following: set[int] = set()
+        for place in places - {len(shape)}:
+            if shape[place] == "*" and is_plain:
+                following.add(place)
+            elif sign in ("?", shape[place]) or (shape[place] == "?" and is_plain):
+                following.add(place + 1)
+        places = over_stars(following)
+    return len(shape) in places
+
+
+@cache
+def _actions() -> dict[str, str]:
+    """Every action there is, with its prefix, by its name in lower case."""
+    names = [*cast("list[str]", load_service_model().operation_names), *_CONSOLE_ACTIONS]
+    return {f"{SERVICE}:{name}".lower(): f"{SERVICE}:{name}" for name in names}
+
+
+def _check_action(action: str, place: str) -> None:
+    if not _ACTION.fullmatch(action):
+        _refuse(place, f"{action!r} is not * or service:Action")
+    if not action.lower().startswith(f"{SERVICE}:"):
+        return
+    wanted = _Patterns([action.lower()])
+    if not any(wanted.fit(each) for each in _actions()):
+        meant = get_close_matches(action.lower(), _actions(), n=1)
+        hint = f"; did you mean {_actions()[meant[0]]}?" if meant else ""
+        _refuse(place, f"{action!r} fits no operation of this service{hint}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Statement:
     """One statement; `is_not_action` and `is_not_resource` turn its patterns round."""
@@ -190,6 +257,7 @@ class _Statement:
     actions: _Patterns
     is_not_action: bool
     resources: _Patterns
+    resource_texts: tuple[str, ...]
     is_not_resource: bool
     conditions: tuple[_Conditions, ...]
     condition_keys: frozenset[str]
@@ -224,8 +292,7 @@ class _Reader:
         action_name, actions = _one_of(statement, ("Action", "NotAction"), place)
         resource_name, resources = _one_of(statement, ("Resource", "NotResource"), place)
         for action in actions:
-            if not _ACTION.fullmatch(action):
-                _refuse(f"{place}.{action_name}", f"{action!r} is not * or service:Action")
+            _check_action(action, f"{place}.{action_name}")
         if action_name == "Action" and not any(_may_be_ours(action) for action in actions):
             return None
         for resource in resources:
@@ -241,6 +308,7 @@ class _Reader:
             actions=_Patterns(action.lower() for action in actions),
             is_not_action=action_name == "NotAction",
             resources=_Patterns(resources),
+            resource_texts=tuple(resources),
             is_not_resource=resource_name == "NotResource",
             conditions=tuple(conditions),
             condition_keys=frozenset(keys),

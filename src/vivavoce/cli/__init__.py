@@ -12,6 +12,7 @@ import typer
 
 import vivavoce
 from vivavoce.cli import audit, events, keyring, keys, models
+from vivavoce.cli.backup import backup
 from vivavoce.cli.call import call
 from vivavoce.cli.demo import demo
 from vivavoce.cli.score import score
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(serve)
+app.command()(backup)
 app.command()(call)
 app.command()(score)
 app.command()(trials)

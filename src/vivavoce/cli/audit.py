@@ -56,12 +56,13 @@ def verify(
 ) -> None:
     """Check that no record was changed, taken out, inserted or cut off; exit 1 if one was.
 
-    The server may run meanwhile. Note the head that is printed on another machine, and give it with
-    --expect next time: only so is an older copy of the whole database detected that was put back.
+    The server may run meanwhile; a copy that cannot be written will do. Note the head that is
+    printed on another machine, and give it with --expect next time: only so is an older copy of the
+    whole database detected that was put back.
 
     Example: vivavoce audit verify --expect "$(cat /mnt/elsewhere/audit-head)"
     """
-    with open_data(data_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir), read_only=True) as store:
         verified = _verify_showing_progress(store, expect)
     typer.echo(_summary(verified))
 
@@ -90,7 +91,7 @@ def list_records(
     """
     since_ms = None if since is None else round(since.timestamp() * 1000)
     line: Callable[[AuditRecord], str] = _json_line if as_json else _text_line
-    with open_data(data_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir), read_only=True) as store:
         for record in _newest(store, since_ms, limit):
             typer.echo(line(record))
 
@@ -171,7 +172,8 @@ def _where(facts: dict[str, Any]) -> str:
     if "decision" in facts:
         return _plain(facts.get("sessionId"))
     identity: dict[str, Any] = facts.get("userIdentity") or {}
-    return f"{_plain(identity.get('userName', '-'))} {_plain(facts.get('sourceIPAddress', '-'))}"
+    who = identity.get("userName") or identity.get("invokedBy")
+    return f"{_plain(who)} {_plain(facts.get('sourceIPAddress'))}"
 
 
 def _plain(value: object) -> str:

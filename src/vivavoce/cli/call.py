@@ -11,8 +11,14 @@ from rich.console import Console
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.audio.recording import read_recording
-from vivavoce.cli.live import Hearing, Pace, explained, new_client, send_call
-from vivavoce.cli.show import CallMeter, authentication_text, coloured, fraud_text
+from vivavoce.cli.live import Hearing, Pace, ending_on_failure, explained, new_client, send_call
+from vivavoce.cli.show import (
+    CallMeter,
+    authentication_text,
+    coloured,
+    enrolled_meanwhile,
+    fraud_text,
+)
 
 _ENDPOINT = "http://127.0.0.1:8470"
 
@@ -63,11 +69,12 @@ def call(
     console = Console(stderr=True, quiet=as_json)
     with explained():
         started = client.start_session(DomainId=domain, SessionName=session, **claimed)
-        if enroll:
-            client.enroll_by_session(DomainId=domain, SessionNameOrId=session)
-        with CallMeter(recording.name, console=console, seconds=seconds) as meter:
-            hearing = Hearing(pace=pace, on_message=meter.hear)
-            asyncio.run(send_call(started["StreamUrl"], samples, hearing))
+        with ending_on_failure(client, domain, session):
+            if enroll:
+                client.enroll_by_session(DomainId=domain, SessionNameOrId=session)
+            with CallMeter(recording.name, console=console, seconds=seconds) as meter:
+                hearing = Hearing(pace=pace, on_message=meter.hear)
+                asyncio.run(send_call(started["StreamUrl"], samples, hearing))
         evaluation = client.evaluate_session(DomainId=domain, SessionNameOrId=session)
         described = client.describe_session(DomainId=domain, SessionNameOrId=session)["Session"]
     evaluation.pop("ResponseMetadata")
@@ -87,3 +94,8 @@ def call(
     out.print("Fraud:         ", coloured(fraud_text(evaluation)))
     if enrollment is not None:
         out.print("Enrolment:     ", coloured(enrollment["Status"]))
+    if enrolled_meanwhile(started["Session"], described):
+        out.print(
+            "This call made the voiceprint: if it is the speaker's first, the authentication above "
+            "compares the call with itself and says nothing. Authenticate with another call."
+        )

@@ -36,7 +36,7 @@ def dead(
     ] = False,
 ) -> None:
     """List the events that were given up, oldest first, and why."""
-    with open_data(data_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir), read_only=True) as store:
         found = _all_dead(store)
     if as_json:
         typer.echo(json.dumps([_facts(delivery) for delivery in found], indent=2))

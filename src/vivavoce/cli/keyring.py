@@ -1,17 +1,18 @@
 """`vivavoce keyring`: the keys that domains are sealed with, in the local keyring."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vivavoce.clock import to_datetime
-from vivavoce.errors import KeyUnavailable
-from vivavoce.settings import Settings, read_settings
-from vivavoce.vault.keyfile import load_or_create_root_key
-from vivavoce.vault.keyring import KEYRING_FILE, Key, LocalKeyring
-from vivavoce.vault.seal import SealingKey
+from vivavoce.clock import SystemClock, to_datetime
+from vivavoce.foundation import open_data, open_keyring
+from vivavoce.settings import read_settings
+from vivavoce.store.acts import command_record
+from vivavoce.store.store import Transaction
+from vivavoce.vault.keyring import Key, LocalKeyring
 
 app = typer.Typer(
     help=(
@@ -32,14 +33,17 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Name = Annotated[
-    str, typer.Argument(metavar="ARN|ALIAS", help="A key as `list` shows it: ARN, alias/... or id.")
+    str,
+    typer.Argument(
+        metavar="ARN|ALIAS", help="A key as `list` shows it, ARN or alias/bank; or just bank."
+    ),
 ]
 
 
 @app.command("list")
 def list_keys(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the keys: state, when made, ARN, aliases."""
-    keys = _keyring(_settings(data_dir)).all_keys()
+    keys = open_keyring(_folder(data_dir)).all_keys()
     if as_json:
         typer.echo(json.dumps([_facts(key) for key in keys], indent=2))
         return
@@ -67,17 +71,21 @@ def create(
 
     vivavoce keyring create --alias bank
     """
-    settings = _settings(data_dir)
+    settings = read_settings({"data_dir": data_dir})
     if alias is not None and not alias.startswith("alias/"):
         alias = f"alias/{alias}"
-    key = _keyring(settings).create(region=region, account_id=settings.account_id, alias=alias)
+    key = _change(
+        settings.data_dir,
+        "CreateKey",
+        lambda keyring: keyring.create(region=region, account_id=settings.account_id, alias=alias),
+    )
     typer.echo(json.dumps(_facts(key)) if as_json else key.arn)
 
 
 @app.command()
 def enable(name: Name, *, data_dir: DataDir = None) -> None:
     """Let a disabled key be used again: its domains can be read as before."""
-    typer.echo(_line(_keyring(_settings(data_dir)).enable(name)))
+    typer.echo(_line(_change(_folder(data_dir), "EnableKey", lambda keys: keys.enable(name))))
 
 
 @app.command()
@@ -86,7 +94,7 @@ def disable(name: Name, *, data_dir: DataDir = None) -> None:
 
     Nothing is lost. A server that runs obeys at once.
     """
-    typer.echo(_line(_keyring(_settings(data_dir)).disable(name)))
+    typer.echo(_line(_change(_folder(data_dir), "DisableKey", lambda keys: keys.disable(name))))
 
 
 @app.command()
@@ -109,23 +117,26 @@ def destroy(
             "if that is what you want, add --yes. `disable` can be undone",
             param_hint="--yes",
         )
-    typer.echo(_line(_keyring(_settings(data_dir)).destroy(name)))
+    typer.echo(_line(_change(_folder(data_dir), "DeleteKey", lambda keys: keys.destroy(name))))
 
 
-def _settings(data_dir: Path | None) -> Settings:
-    return read_settings({"data_dir": data_dir})
+def _folder(data_dir: Path | None) -> Path:
+    return read_settings({"data_dir": data_dir}).data_dir
 
 
-def _keyring(settings: Settings) -> LocalKeyring:
-    folder = settings.data_dir
-    root_key = folder / "root.key"
-    if not root_key.exists():
-        raise KeyUnavailable(
-            f"there is no {root_key}; name the server's data folder by --data-dir, "
-            "or start `vivavoce serve` once: it makes the root key"
-        )
-    seal = SealingKey(load_or_create_root_key(root_key, may_create=False))
-    return LocalKeyring(folder / KEYRING_FILE, seal, may_create=False)
+def _change(folder: Path, act: str, change: Callable[[LocalKeyring], Key]) -> Key:
+    """Change the keyring, and record it in the audit log; what cannot be recorded is not done."""
+
+    def work(tx: Transaction) -> Key:
+        tx.audit.head()
+        key = change(open_keyring(folder))
+        now_ms = SystemClock().now_ms()
+        what = {"keyId": key.arn, "aliases": key.aliases}
+        tx.audit.add(command_record(act, at_ms=now_ms, requestParameters=what), now_ms)
+        return key
+
+    with open_data(folder) as store:
+        return store.write_now(work)
 
 
 def _facts(key: Key) -> dict[str, object]:

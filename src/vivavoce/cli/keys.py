@@ -14,7 +14,10 @@ from vivavoce.cli.options import DataDir, data_folder
 from vivavoce.clock import SystemClock, to_datetime
 from vivavoce.errors import AccessKeyError, PolicyInvalid
 from vivavoce.foundation import open_data
+from vivavoce.settings import read_settings
 from vivavoce.store.access_keys import AccessKeyRecord, new_access_key
+from vivavoce.store.acts import access_key_facts, command_record
+from vivavoce.store.store import Transaction
 
 _EVERYTHING = (f"{SERVICE}:*",)
 _READING = (f"{SERVICE}:Describe*", f"{SERVICE}:List*")
@@ -76,7 +79,8 @@ def create(
     """Make an access key and print it; the secret is shown this once.
 
     Without --policy and --domain the key may do everything (voiceid:* on every domain). The server
-    may run meanwhile: it knows the key a second later.
+    may run meanwhile: it knows the key a second later. What is printed is a profile for a
+    shared-credentials file, which must hold no two of one name; keep it to yourself (umask 077).
 
     Example: vivavoce keys create --name desk --domain UcUuCPFOsAjzg9xoByUatN >> credentials
     """
@@ -87,8 +91,22 @@ def create(
         now_ms=now_ms,
         lifetime_ms=None if expires is None else _lifetime_ms(expires),
     )
-    with open_data(data_folder(data_dir)) as store:
-        store.write_now(lambda tx: tx.access_keys.add(record))
+
+    def work(tx: Transaction) -> None:
+        _require_new_name(record, tx.access_keys.all())
+        tx.access_keys.add(record)
+        act = command_record("CreateAccessKey", at_ms=now_ms, **access_key_facts(record))
+        tx.audit.add(act, now_ms)
+
+    settings = read_settings({"data_dir": data_dir})
+    with open_data(settings.data_dir) as store:
+        store.write_now(work)
+    for resource in Policy.parse(record.policy).idle_resources(settings.account_id):
+        typer.echo(
+            f"warning: {resource!r} fits no domain of this server, whose account is "
+            f"{settings.account_id}",
+            err=True,
+        )
     typer.echo(json.dumps(_document(record)) if as_json else _profile(record))
 
 
@@ -99,7 +117,7 @@ def list_keys(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     Example: vivavoce keys list --json | jq -r '.[] | select(.Expired) | .AccessKeyId'
     """
     now_ms = SystemClock().now_ms()
-    with open_data(data_folder(data_dir)) as store:
+    with open_data(data_folder(data_dir), read_only=True) as store:
         records = store.read_now(lambda tx: tx.access_keys.all())
     if as_json:
         typer.echo(json.dumps([_summary(record, now_ms) for record in records], indent=2))
@@ -121,9 +139,32 @@ def revoke(
 
     Example: vivavoce keys revoke VVX7Q2M4K9P1T8R3W5Y6
     """
+    now_ms = SystemClock().now_ms()
+
+    def work(tx: Transaction) -> None:
+        name = tx.access_keys.remove(access_key_id)
+        what = {"userName": name, "accessKeyId": access_key_id}
+        act = command_record("DeleteAccessKey", at_ms=now_ms, requestParameters=what)
+        tx.audit.add(act, now_ms)
+
     with open_data(data_folder(data_dir)) as store:
-        store.write_now(lambda tx: tx.access_keys.remove(access_key_id))
+        store.write_now(work)
     typer.echo(f"{access_key_id} is revoked")
+
+
+def _require_new_name(record: AccessKeyRecord, others: list[AccessKeyRecord]) -> None:
+    """Make sure that a permanent key's profile is the only one of its name.
+
+    Temporary keys come again and again under one name, each profile in place of the last one.
+    """
+    if record.expires_ms is not None:
+        return
+    for other in others:
+        if other.name == record.name and other.expires_ms is None:
+            raise AccessKeyError(
+                f"there is a key called {record.name} already: {other.access_key_id}; give "
+                "another --name, or revoke that one first"
+            )
 
 
 def _policy_text(

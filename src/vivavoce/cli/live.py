@@ -84,6 +84,21 @@ def explained() -> Generator[None]:
         raise CallFailed(" ".join(str(error).splitlines())) from error
 
 
+@contextlib.contextmanager
+def ending_on_failure(client: Any, domain_id: str, session: str) -> Generator[None]:  # noqa: ANN401
+    """Ends a session's stream if what is done with it fails.
+
+    Until it expires, a stream that was started and not opened would leave the session without any
+    result, keep others from calling on it, and count against the quota.
+    """
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(BotoCoreError, ClientError):  # the failure itself is what counts
+            client.end_session(DomainId=domain_id, SessionNameOrId=session)
+        raise
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hearing:
     """How a call is sent.

@@ -15,8 +15,8 @@ from vivavoce.models import registry
 from vivavoce.models.card import beside_or_shipped, load_model, sha256_of
 
 app = typer.Typer(
-    help="Model files: what is installed, from where, hash, licence, measured accuracy.",
-    no_args_is_help=True,
+    help="Model files: what is installed, from where, hash, licence, measured accuracy. "
+    "Without a command, the list."
 )
 
 ModelsDir = Annotated[
@@ -30,6 +30,14 @@ ModelsDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Name = Annotated[str, typer.Argument(help="Name of a model, as `list` shows it.")]
+
+
+@app.callback(invoke_without_command=True)
+def _models(context: typer.Context) -> None:  # pyright: ignore[reportUnusedFunction]
+    if context.invoked_subcommand is None:
+        listing = typer.main.get_group(app).commands["list"]
+        with listing.make_context("list", [], parent=context) as inner:
+            listing.invoke(inner)
 
 
 @app.command("list")

@@ -1,5 +1,6 @@
 """`vivavoce serve`."""
 
+import errno
 import os
 import signal
 import socket
@@ -12,8 +13,8 @@ import typer
 import uvicorn
 
 from vivavoce.app import build_app
-from vivavoce.errors import PortTaken
-from vivavoce.foundation import lay_foundation
+from vivavoce.errors import PortTaken, SettingsInvalid
+from vivavoce.foundation import CREDENTIALS_FILE, lay_foundation
 from vivavoce.gateway.http import HttpProtocol
 from vivavoce.gateway.websocket import WebSocketProtocol
 from vivavoce.logs import start_logging
@@ -115,7 +116,17 @@ def _listen(settings: Settings) -> socket.socket:
         )[0]
         # Port and host; IPv6 has two numbers more.
         return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        raise SettingsInvalid(
+            f"setting host: {settings.host} is no address ({error.strerror}); use one of this "
+            "machine, such as 127.0.0.1, or 0.0.0.0 for all"
+        ) from error
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SettingsInvalid(
+                f"setting host: {settings.host} is no address of this machine; use 127.0.0.1, or "
+                "0.0.0.0 for all"
+            ) from error
         where = f"{settings.host} port {settings.port}"
         raise PortTaken(
             f"cannot listen on {where}: {error.strerror}; is another vivavoce running? "
@@ -129,14 +140,22 @@ def _announce(settings: Settings, *, port: int) -> None:
     typer.echo(f"vivavoce listens on {url}", err=True)
     if settings.auth == "none":
         typer.echo("Requests are NOT authenticated: this is a sandbox.", err=True)
-    else:
+        return
+    credentials = settings.data_dir.absolute() / CREDENTIALS_FILE
+    if not credentials.exists():
         typer.echo(
-            "For AWS clients:\n"
-            f"  export AWS_SHARED_CREDENTIALS_FILE={settings.data_dir.absolute() / 'credentials'}\n"
-            f"  export AWS_ENDPOINT_URL_VOICE_ID={url}\n"
-            "  export AWS_DEFAULT_REGION=us-east-1",
+            f"There is no {credentials}; a key for it is made by\n"
+            f"  (umask 077; vivavoce keys create --data-dir {settings.data_dir.absolute()} "
+            f"--name default > {credentials})",
             err=True,
         )
+    typer.echo(
+        "For AWS clients:\n"
+        f"  export AWS_SHARED_CREDENTIALS_FILE={credentials}\n"
+        f"  export AWS_ENDPOINT_URL_VOICE_ID={url}\n"
+        "  export AWS_DEFAULT_REGION=us-east-1",
+        err=True,
+    )
 
 
 serve.__doc__ = _settings_help()

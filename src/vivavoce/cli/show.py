@@ -49,6 +49,15 @@ def fraud_text(evaluation: Document) -> str:
     return f"{result['Decision']} ({reasons}; {risks})" if reasons else f"LOW_RISK ({risks})"
 
 
+def enrolled_meanwhile(before: Document, after: Document) -> bool:
+    """Whether an enrolment was completed between two states of a session."""
+
+    def is_complete(session: Document) -> bool:
+        return session.get("EnrollmentRequestDetails", {}).get("Status") == "COMPLETED"
+
+    return is_complete(after) and not is_complete(before)
+
+
 def coloured(text: str) -> Text:
     """A decision in its colour."""
     return Text(text, style=_COLOURS.get(text.split(" ", 1)[0], "yellow"))

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from threading import Lock
 
-from vivavoce.errors import DeliveryFailed, SinkBusy
+from vivavoce.errors import DeliveryFailed, SettingsInvalid, SinkBusy
 
 _BEGINNING = b'{"version"'  # of every envelope
 _BLOCK_BYTES = 64 * 1024
@@ -30,6 +30,21 @@ class JsonLinesSink:
         self._path = path
         self._lock = Lock()  # held by the thread that writes: a task may be cancelled meanwhile
         self._handle: int | None = None
+
+    def open(self) -> None:
+        """Open the file now, to find out at start what would keep every event from it.
+
+        Raises:
+            SettingsInvalid: it cannot be written.
+        """
+        with self._lock:
+            try:
+                self._current()
+            except OSError as error:
+                raise SettingsInvalid(
+                    f"setting events_file: {self._path} cannot be written: {error.strerror}; "
+                    "name a file in a folder that exists and that this user may write to"
+                ) from error
 
     async def deliver(self, event_id: str, body: str) -> None:
         """Append an event; it is on the disk when this returns.
@@ -54,7 +69,7 @@ class JsonLinesSink:
             except OSError as error:
                 # Nobody knows what of it is on the disk; opening anew finds out and mends it.
                 self._close()
-                raise SinkBusy(f"the file of events cannot be written: {error.strerror}") from error
+                raise SinkBusy(f"{self._path} cannot be written: {error.strerror}") from error
 
     def _current(self) -> int:
         """The file that has the name now."""

@@ -52,9 +52,12 @@ def find(models_dir: Path, name: str) -> Path:
         path = folder / f"{name}.onnx"
         if path.is_file():
             return path
-    raise ModelMissing(
-        f"The model {name!r} is not installed in {models_dir}; run: vivavoce models pull"
-    )
+    if name == DEFAULT_SPEAKER_MODEL:
+        raise ModelMissing(
+            f"The model {name!r} is not installed in {models_dir}; run: vivavoce models pull"
+        )
+    there = ", ".join(sorted(_installed(models_dir).keys() | {DEFAULT_SPEAKER_MODEL}))
+    raise ModelMissing(f"There is no model {name!r} in {models_dir}; there are: {there}")
 
 
 def known(models_dir: Path) -> list[Listing]:
@@ -63,9 +66,7 @@ def known(models_dir: Path) -> list[Listing]:
     Raises:
         ModelInvalid: one of them has no readable card.
     """
-    files = {
-        path.stem: path for folder in (SHIPPED_DIR, models_dir) for path in folder.glob("*.onnx")
-    }
+    files = _installed(models_dir)
     described = {path.name.removesuffix(".card.json") for path in SHIPPED_DIR.glob("*.card.json")}
     listings: list[Listing] = []
     for name in sorted(files.keys() | described):
@@ -73,6 +74,13 @@ def known(models_dir: Path) -> list[Listing]:
         card = read_card(path)
         listings.append(Listing(name=name, card=card, path=path, installed=name in files))
     return listings
+
+
+def _installed(models_dir: Path) -> dict[str, Path]:
+    """The ONNX files by name; in the models folder before those shipped."""
+    return {
+        path.stem: path for folder in (SHIPPED_DIR, models_dir) for path in folder.glob("*.onnx")
+    }
 
 
 def shipped_card(name: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from vivavoce.sessions.evaluation import (
     draft_evaluation,
     give_out,
 )
-from vivavoce.sessions.locks import SessionLocks
+from vivavoce.sessions.locks import Locks
 from vivavoce.sessions.speakers import find_or_add, must_be_forgotten
 from vivavoce.sessions.tokens import Signer, StreamTicket, issue_token, read_token
 from vivavoce.store.records import (
@@ -139,7 +139,7 @@ class SessionDesk:
             announcer=announcer,
             decide=self._decide_on,
         )
-        self._doors = SessionLocks()  # a stream is opened and ended one step after the other
+        self._doors = Locks()  # a stream is opened and ended one step after the other
 
     # --- what the API asks
 

@@ -7,8 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vivavoce.clock import Clock
-from vivavoce.errors import Conflict, KeyDenied, KeyServiceDown, NotFound, SealBroken
+from vivavoce.errors import (
+    Conflict,
+    KeyDenied,
+    KeyServiceDown,
+    NotFound,
+    SealBroken,
+    concurrent_changes,
+)
 from vivavoce.ids import domain_arn, unique_id
+from vivavoce.sessions.locks import Locks
 from vivavoce.store.records import Domain, Watchlist
 from vivavoce.store.reencryption import Position
 from vivavoce.store.store import Store, Transaction
@@ -26,6 +34,10 @@ _log = logging.getLogger(__name__)
 
 class CustomerKeys(Protocol):
     """Customers' keys; its methods block."""
+
+    def find_customer_key(self, key_id: str, *, region: str, account_id: str) -> str | None:
+        """The same as `resolve_customer_key`, but None where that would make the key first."""
+        ...
 
     def resolve_customer_key(self, key_id: str, *, region: str, account_id: str) -> str:
         """The ARN of a key; raises `KeyDenied`, `KeyServiceDown`, `InvalidRequest`."""
@@ -89,6 +101,7 @@ class DomainDesk:
         self._clock = clock
         self._reencryptor = reencryptor
         self._end_calls = end_calls
+        self._locks = Locks()  # of domains here
 
     async def create(self, new: NewDomain, place: Place) -> Domain:
         """Make a domain and its default watchlist.
@@ -104,7 +117,10 @@ class DomainDesk:
             return made
         now_ms = self._clock.now_ms()
         domain_id = unique_id()
-        key_arn = await self._resolve(new.key_id, place)
+        key_arn = await self._find(new.key_id, place)
+        if key_arn is None:
+            await self._store.read(lambda tx: tx.domains.require_room(place.region))
+            key_arn = await self._make(new.key_id, place)
         domain = Domain(
             domain_id=domain_id,
             arn=place.arn(domain_id),
@@ -149,7 +165,7 @@ class DomainDesk:
             KeyServiceDown: the key service does not answer.
         """
         domain = await self._store.read(lambda tx: tx.domains.get_active(domain_id))
-        key_arn = await self._resolve(key_id, place)
+        key_arn = await self._find(key_id, place)
         changed = replace(
             domain, name=name, description=description, updated_ms=self._clock.now_ms()
         )
@@ -160,22 +176,12 @@ class DomainDesk:
                 "DOMAIN_LOCKED_FROM_ENCRYPTION_UPDATES",
                 "The domain is being re-encrypted; its key can be changed once that has ended.",
             )
-        wrapped_key = await asyncio.to_thread(
-            self._keys.new_domain_key, key_arn, domain_arn=domain.arn
-        )
-        changed = replace(
-            changed,
-            kms_key_id=key_arn,
-            old_kms_key_id=domain.kms_key_id,
-            encryption_status="IN_PROGRESS",
-            encryption_message=None,
-        )
-
-        def work(tx: Transaction) -> Domain:
-            tx.domains.change_key(changed, wrapped_key=wrapped_key)
-            return tx.domains.get(domain_id)
-
-        updated = await self._store.write(work)
+        async with self._locks.of(domain_id):
+            if key_arn is None:
+                # Nobody changes the domain from here on: no key is made for what is refused.
+                await self._require_unchanged(domain)
+                key_arn = await self._make(key_id, place)
+            updated = await self._change_key(changed, key_arn)
         self._reencryptor.wake()
         return updated
 
@@ -207,12 +213,44 @@ class DomainDesk:
             tx.domains.update(domain)
             return tx.domains.get(domain.domain_id)
 
-        updated = await self._store.write(work)
+        async with self._locks.of(domain.domain_id):
+            updated = await self._store.write(work)
         if again:
             self._reencryptor.wake()
         return updated
 
-    async def _resolve(self, key_id: str, place: Place) -> str:
+    async def _change_key(self, domain: Domain, key_arn: str) -> Domain:
+        wrapped_key = await asyncio.to_thread(
+            self._keys.new_domain_key, key_arn, domain_arn=domain.arn
+        )
+        changed = replace(
+            domain,
+            kms_key_id=key_arn,
+            old_kms_key_id=domain.kms_key_id,
+            encryption_status="IN_PROGRESS",
+            encryption_message=None,
+        )
+
+        def work(tx: Transaction) -> Domain:
+            tx.domains.change_key(changed, wrapped_key=wrapped_key)
+            return tx.domains.get(domain.domain_id)
+
+        return await self._store.write(work)
+
+    async def _require_unchanged(self, domain: Domain) -> None:
+        now = await self._store.read(lambda tx: tx.domains.get_active(domain.domain_id))
+        if now.version != domain.version:
+            raise concurrent_changes()
+
+    async def _find(self, key_id: str, place: Place) -> str | None:
+        return await asyncio.to_thread(
+            self._keys.find_customer_key,
+            key_id,
+            region=place.region,
+            account_id=place.account_id,
+        )
+
+    async def _make(self, key_id: str, place: Place) -> str:
         return await asyncio.to_thread(
             self._keys.resolve_customer_key,
             key_id,

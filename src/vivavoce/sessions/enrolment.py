@@ -23,7 +23,7 @@ from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import EnrollmentData, EnrollmentOutcome
 from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.evaluation import hour_of
-from vivavoce.sessions.locks import SessionLocks
+from vivavoce.sessions.locks import Locks
 from vivavoce.sessions.speakers import find_or_add, must_be_forgotten
 from vivavoce.store.records import Fraudster, Session, Speaker, Voiceprint
 from vivavoce.store.store import Store, Transaction
@@ -81,7 +81,7 @@ class Enrolments:
         self._clock = clock
         self._announcer = announcer
         self._decide = decide
-        self._locks = SessionLocks()
+        self._locks = Locks()
 
     async def request(self, domain_id: str, name_or_id: str) -> Session:
         """Note that the session's speaker is to be enrolled, and do it if there is enough speech.

@@ -1,18 +1,18 @@
-"""One lock a session, for as long as somebody holds it."""
+"""One lock a session or domain, for as long as somebody holds it."""
 
 import asyncio
 from weakref import WeakValueDictionary
 
 
-class SessionLocks:
-    """Locks by session id; what nobody holds or waits for takes no memory."""
+class Locks:
+    """Locks by id; what nobody holds or waits for takes no memory."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def of(self, session_id: str) -> asyncio.Lock:
-        """The lock of a session."""
-        lock = self._locks.get(session_id)
+    def of(self, identifier: str) -> asyncio.Lock:
+        """The lock of a session or a domain."""
+        lock = self._locks.get(identifier)
         if lock is None:
-            lock = self._locks[session_id] = asyncio.Lock()
+            lock = self._locks[identifier] = asyncio.Lock()
         return lock

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from vivavoce.clock import Clock
+from vivavoce.store.acts import service_record
 from vivavoce.store.past import last_written_before
 from vivavoce.store.store import Store, Transaction
 
@@ -139,17 +140,31 @@ class Sweeper:
             return tx.speakers.unheard_since(since_ms, after=after, size=_SLICE_SPEECHES)
 
         def expire(found: Sequence[int], tx: Transaction) -> int:
-            return tx.speakers.expire(found, unheard_since_ms=since_ms, now_ms=now_ms)
+            gone = tx.speakers.expire(found, unheard_since_ms=since_ms, now_ms=now_ms)
+            for domain_id, speaker_id in gone:
+                what = {"domainId": domain_id, "generatedSpeakerId": speaker_id}
+                record = service_record("ExpireSpeaker", at_ms=now_ms, serviceEventDetails=what)
+                tx.audit.add(record, now_ms)
+            return len(gone)
 
         await self._in_slices("voiceprints of expired speakers", find, expire, done)
 
     async def _erase_domains(self, now_ms: int, done: Counter[str]) -> None:
         before_ms = now_ms - round(self._retention.domain_s * 1000)
         for domain_id in await self._store.read(lambda tx: tx.domains.deleted_before(before_ms)):
-            await _attempt(f"erasing domain {domain_id}", partial(self._erase, domain_id, done))
+            erase = partial(self._erase, domain_id, now_ms, done)
+            await _attempt(f"erasing domain {domain_id}", erase)
 
-    async def _erase(self, domain_id: str, done: Counter[str]) -> None:
-        while await self._store.write(lambda tx: tx.domains.erase_some(domain_id)):
+    async def _erase(self, domain_id: str, now_ms: int, done: Counter[str]) -> None:
+        def work(tx: Transaction) -> bool:
+            is_more = tx.domains.erase_some(domain_id)
+            if not is_more:
+                what = {"domainId": domain_id}
+                record = service_record("EraseDomain", at_ms=now_ms, serviceEventDetails=what)
+                tx.audit.add(record, now_ms)
+            return is_more
+
+        while await self._store.write(work):
             pass
         done["deleted domains"] += 1
 

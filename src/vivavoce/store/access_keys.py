@@ -114,17 +114,18 @@ class AccessKeyRows:
         query = select(tables.access_keys).order_by(columns.created_ms, columns.access_key_id)
         return [self._open(row) for row in self._connection.execute(query).all()]
 
-    def remove(self, access_key_id: str) -> None:
-        """Remove a key.
+    def remove(self, access_key_id: str) -> str:
+        """Remove a key; gives its name.
 
         Raises:
             AccessKeyError: there is none of that id.
         """
-        statement = delete(tables.access_keys).where(
-            tables.access_keys.c.access_key_id == access_key_id
-        )
-        if self._connection.execute(statement).rowcount == 0:
+        columns = tables.access_keys.c
+        statement = delete(tables.access_keys).where(columns.access_key_id == access_key_id)
+        name = self._connection.execute(statement.returning(columns.name)).scalar_one_or_none()
+        if name is None:
             raise AccessKeyError(f"there is no access key {access_key_id}")
+        return name
 
     def _open(self, row: Row[Any]) -> AccessKeyRecord:
         key_id, sealed_token = row.access_key_id, row.sealed_session_token

@@ -68,12 +68,7 @@ class Domains:
         Raises:
             QuotaExceeded: the region has as many as it may.
         """
-        if self._quotas.domains is not None:
-            live = tables.domains.c.deleted_ms.is_(None)
-            there = self._connection.execute(
-                select(func.count()).where(live, _in_region(domain.region))
-            ).scalar_one()
-            require_room(self._quotas.domains, there, "domains")
+        self.require_room(domain.region)
         sealer = DomainSealer(
             self._sealers.keys,
             domain_id=domain.domain_id,
@@ -99,6 +94,19 @@ class Domains:
             )
         )
         self._add_key(domain, _FIRST_KEY, wrapped_key)
+
+    def require_room(self, region: str) -> None:
+        """Make sure that a region can have one domain more.
+
+        Raises:
+            QuotaExceeded: it has as many as it may.
+        """
+        if self._quotas.domains is not None:
+            live = tables.domains.c.deleted_ms.is_(None)
+            there = self._connection.execute(
+                select(func.count()).where(live, _in_region(region))
+            ).scalar_one()
+            require_room(self._quotas.domains, there, "domains")
 
     def get(self, domain_id: str) -> Domain:
         """One domain.

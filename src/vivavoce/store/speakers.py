@@ -133,21 +133,27 @@ class Speakers:
         query = query.order_by(speakers.c.sequence).limit(size)
         return list(self._connection.execute(query).scalars())
 
-    def expire(self, sequences: Sequence[int], *, unheard_since_ms: int, now_ms: int) -> int:
-        """Expire speakers, but for those who were heard meanwhile; gives how many.
+    def expire(
+        self, sequences: Sequence[int], *, unheard_since_ms: int, now_ms: int
+    ) -> list[tuple[str, str]]:
+        """Expire speakers, but for those who were heard meanwhile; gives their domains and ids.
 
         Their voiceprints go: only a new enrolment makes an expired speaker known again.
         """
         speakers = tables.speakers
         expiring = speakers.c.sequence.in_(sequences) & _unheard_since(unheard_since_ms)
-        gone = select(speakers.c.speaker_id).where(expiring)
+        query = select(speakers.c.domain_id, speakers.c.speaker_id).where(expiring)
+        gone = [(row.domain_id, row.speaker_id) for row in self._connection.execute(query).all()]
+        ids = [speaker_id for _, speaker_id in gone]
         self._connection.execute(
-            delete(tables.voiceprints).where(tables.voiceprints.c.owner_id.in_(gone))
+            delete(tables.voiceprints).where(tables.voiceprints.c.owner_id.in_(ids))
         )
-        done = self._connection.execute(
-            update(speakers).where(expiring).values(status="EXPIRED", updated_ms=now_ms)
+        self._connection.execute(
+            update(speakers)
+            .where(speakers.c.speaker_id.in_(ids))
+            .values(status="EXPIRED", updated_ms=now_ms)
         )
-        return done.rowcount
+        return gone
 
     def remove(self, speaker_id: str) -> None:
         """Delete a speaker, the voiceprint, and the key that opens both."""

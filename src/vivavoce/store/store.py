@@ -1,23 +1,26 @@
 """The store: transactions, one after the other for writers, side by side for readers."""
 
 import asyncio
+import contextlib
 import logging
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 
-from vivavoce.errors import KeyServiceDown, VaultError, concurrent_changes
+from vivavoce.errors import KeyServiceDown, StoreError, VaultError, concurrent_changes
 from vivavoce.store.access_keys import AccessKeyRows
 from vivavoce.store.audit import AuditRows
 from vivavoce.store.counts import Counts
-from vivavoce.store.database import is_serialization_failure, open_database
+from vivavoce.store.database import Mode, is_serialization_failure, open_database
 from vivavoce.store.domains import Domains
 from vivavoce.store.fraudsters import Fraudsters, Watchlists
 from vivavoce.store.jobs import Jobs
@@ -43,6 +46,9 @@ _MOST_KEYS = 256
 
 _SLICE_PAGES = 1000
 """Pages given back in one go: writers wait behind it for some milliseconds."""
+
+_SCRUB_MS = 500
+"""Scrubbing waits for readers no longer: writers wait behind it, and a backup reads for long."""
 
 _BATCH = 64
 """Works committed together at most: one fsync serves them all, and none waits long for it."""
@@ -330,7 +336,11 @@ class Store:
         # Outside a transaction, as a checkpoint must be.
         connection = self._engine.raw_connection()
         try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor = connection.cursor()
+            (patience_ms,) = cast("tuple[int]", cursor.execute("PRAGMA busy_timeout").fetchone())
+            cursor.execute(f"PRAGMA busy_timeout = {_SCRUB_MS}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.execute(f"PRAGMA busy_timeout = {patience_ms}")
         finally:
             connection.close()
 
@@ -354,6 +364,27 @@ class Store:
             connection.close()
         return 0 < after < before
 
+    def back_up(self, file: Path) -> None:
+        """Copy the database as it stands now into a new file, which needs no other beside it.
+
+        Others write meanwhile. It is copied in one go: in slices, each of their writes would have
+        it begin anew.
+
+        Raises:
+            StoreError: it cannot be copied.
+        """
+        if self._engine.dialect.name != "sqlite":
+            raise StoreError("this database is not a file: back it up with pg_dump")
+        connection = self._engine.raw_connection()
+        try:
+            with contextlib.closing(sqlite3.connect(file)) as copy:
+                cast("SQLiteConnection", connection.driver_connection).backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error as error:
+            raise StoreError(f"the database cannot be copied to {file}: {error}") from error
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Finish what runs and close the database."""
         self._writer.shutdown()
@@ -374,10 +405,11 @@ def _as_conflict(error: BaseException) -> BaseException:
     return concurrent_changes()
 
 
-def open_store(url: str, keys: Keys, quotas: Quotas = NO_QUOTAS) -> Store:
-    """Open a database, bring it to this version's shape, and serve it.
+def open_store(url: str, keys: Keys, quotas: Quotas = NO_QUOTAS, *, mode: Mode = "create") -> Store:
+    """Open a database, bring it to this version's shape unless it is only read, and serve it.
 
     Raises:
-        StoreError: it cannot be opened, or a later version wrote it.
+        StoreError: it cannot be opened, is not ours, or a later version wrote it.
+        SealBroken: it was sealed under another root key.
     """
-    return Store(open_database(url, keys), keys, quotas)
+    return Store(open_database(url, keys, mode), keys, quotas)

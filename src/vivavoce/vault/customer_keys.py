@@ -39,6 +39,10 @@ class DataKey:
 class CustomerKeys(Protocol):
     """Keeps customers' keys. Calls block: they are made from worker threads."""
 
+    def find(self, key_id: str, *, region: str, account_id: str) -> str | None:
+        """The same as `resolve`, but None where that would make the key first."""
+        ...
+
     def resolve(self, key_id: str, *, region: str, account_id: str) -> str:
         """The ARN of the key that a `KmsKeyId` names, if it can be used now.
 

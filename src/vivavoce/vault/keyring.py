@@ -33,6 +33,9 @@ MOST_KEYS = 10_000
 KeyState: TypeAlias = Literal["Enabled", "Disabled", "Destroyed"]
 
 _FORMAT = "vivavoce-keyring/1"
+_WHY_NEVER_AGAIN: Mapping[KeyState, str] = {
+    "Destroyed": ", which is destroyed; a name is never used again, choose another one"
+}
 _WHY_NOT: Mapping[KeyState, str] = {"Disabled": "it is disabled", "Destroyed": "it is destroyed"}
 
 
@@ -105,6 +108,16 @@ class LocalKeyring:
             if not self._path.exists():
                 self._write({})
 
+    def find(self, key_id: str, *, region: str, account_id: str) -> str | None:
+        """The ARN of the key that a name stands for; None where `resolve` would make one.
+
+        Raises:
+            InvalidRequest: it is no id, alias or ARN.
+            KeyDenied: the key is disabled or destroyed.
+        """
+        key = self._current().find(parse_key_name(key_id, region=region, account_id=account_id))
+        return None if key is None else _usable(key).arn
+
     def resolve(self, key_id: str, *, region: str, account_id: str) -> str:
         """The ARN of the key that a name stands for; a new name makes a new key.
 
@@ -172,7 +185,10 @@ class LocalKeyring:
         with self._locked():
             taken = self._current().find(name)
             if taken is not None:
-                raise InvalidRequest(f"{name.arn} is the name of a key already: {taken.arn}")
+                raise InvalidRequest(
+                    f"{name.arn} is the name of a key already: {taken.arn}"
+                    + _WHY_NEVER_AGAIN.get(taken.state, "")
+                )
             return self._add(name)
 
     def enable(self, name: str) -> Key:
@@ -205,7 +221,9 @@ class LocalKeyring:
     def _change(self, name: str, change: Callable[[Key], Key]) -> Key:
         with self._locked():
             keys = self._current().keys
-            named = [key for key in keys.values() if name in key.names]
+            named = [
+                key for key in keys.values() if name in key.names or f"alias/{name}" in key.aliases
+            ]
             if not named:
                 raise KeyDenied(name, "it is not in the keyring")
             if len(named) > 1:

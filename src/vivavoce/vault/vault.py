@@ -1,10 +1,12 @@
 """The vault: the root key, and domain keys opened under customers' keys."""
 
+import logging
 import threading
 import time
 from collections import OrderedDict
+from types import TracebackType
 
-from vivavoce.errors import KeyServiceDown
+from vivavoce.errors import KeyServiceDown, KeyUnavailable
 from vivavoce.vault.customer_keys import CustomerKeys
 from vivavoce.vault.seal import SealingKey, new_key
 
@@ -12,6 +14,11 @@ _MAX_OPENED = 4096
 
 _LEFT_ALONE_S = 5.0
 """A key service that did not answer is not asked again for so long."""
+
+_REPEAT_S = 60.0
+"""What keeps customers' keys from being used is logged again after so long, if it still does."""
+
+_log = logging.getLogger(__name__)
 
 
 class Vault:
@@ -34,15 +41,27 @@ class Vault:
         self._opened: OrderedDict[tuple[str, bytes], tuple[float, SealingKey]] = OrderedDict()
         self._down_until_s: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._troubles = _Troubles()
 
-    def resolve_customer_key(self, key_id: str, *, region: str, account_id: str) -> str:
-        """The ARN of a customer's key.
+    def find_customer_key(self, key_id: str, *, region: str, account_id: str) -> str | None:
+        """The ARN of a customer's key; None where its keeper would make it first.
 
         Raises:
             KeyDenied: it is unknown or disabled.
             KeyServiceDown: the key service does not answer.
         """
-        return self._customer_keys.resolve(key_id, region=region, account_id=account_id)
+        with self._troubles:
+            return self._customer_keys.find(key_id, region=region, account_id=account_id)
+
+    def resolve_customer_key(self, key_id: str, *, region: str, account_id: str) -> str:
+        """The ARN of a customer's key, which its keeper may make now.
+
+        Raises:
+            KeyDenied: it is unknown or disabled.
+            KeyServiceDown: the key service does not answer.
+        """
+        with self._troubles:
+            return self._customer_keys.resolve(key_id, region=region, account_id=account_id)
 
     def new_domain_key(self, kms_key_id: str, *, domain_arn: str) -> bytes:
         """A new data key for a domain, wrapped by a customer's key.
@@ -51,7 +70,8 @@ class Vault:
             KeyDenied: the customer's key cannot be used.
             KeyServiceDown: the key service does not answer.
         """
-        data_key = self._customer_keys.new_data_key(kms_key_id, domain_arn=domain_arn)
+        with self._troubles:
+            data_key = self._customer_keys.new_data_key(kms_key_id, domain_arn=domain_arn)
         self._remember((kms_key_id, data_key.wrapped), SealingKey(data_key.plain))
         return data_key.wrapped
 
@@ -68,7 +88,10 @@ class Vault:
         if time.monotonic() < self._down_until_s.get(kms_key_id, 0.0):
             raise KeyServiceDown("the key service did not answer a moment ago")
         try:
-            plain = self._customer_keys.open_data_key(kms_key_id, wrapped, domain_arn=domain_arn)
+            with self._troubles:
+                plain = self._customer_keys.open_data_key(
+                    kms_key_id, wrapped, domain_arn=domain_arn
+                )
         except KeyServiceDown:
             # Each question may take ten seconds, and every request of the domain would ask.
             self._down_until_s[kms_key_id] = time.monotonic() + _LEFT_ALONE_S
@@ -82,7 +105,8 @@ class Vault:
             opened_s, key = self._opened.get((kms_key_id, wrapped), (0.0, None))
         if key is None or time.monotonic() - opened_s >= self._cache_s:
             return None
-        return key if self._customer_keys.is_usable(kms_key_id) else None
+        with self._troubles:
+            return key if self._customer_keys.is_usable(kms_key_id) else None
 
     def new_key(self) -> bytes:
         """A new random key of 32 bytes, for one speaker or fraudster."""
@@ -99,3 +123,29 @@ class Vault:
             while len(self._opened) > _MAX_OPENED:
                 self._opened.popitem(last=False)
         return key
+
+
+class _Troubles:
+    """Logs what keeps customers' keys from being used: whoever asked is not told.
+
+    The texts name files, services and keys, nothing personal.
+    """
+
+    def __init__(self) -> None:
+        self._told_s: dict[str, float] = {}
+
+    def __enter__(self) -> None:
+        """Watch what is done."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, KeyUnavailable | KeyServiceDown):
+            now_s, text = time.monotonic(), str(error)
+            if now_s - self._told_s.get(text, -_REPEAT_S) >= _REPEAT_S:
+                recent = {t: s for t, s in self._told_s.items() if now_s - s < _REPEAT_S}
+                self._told_s = recent | {text: now_s}
+                _log.error("%s", text)

@@ -173,6 +173,17 @@ def test_a_failure_of_ours_is_logged_with_its_place_but_without_its_text(caplog)
     assert DOMAIN_ID not in caplog.text
 
 
+@pytest.mark.parametrize("error", [errors.KeyUnavailable("gone"), errors.KeyServiceDown("slow")])
+def test_a_key_service_that_fails_does_not_fill_the_log_with_traces(caplog, error):
+    async def describe(context, request):
+        raise error
+
+    app = endpoint(handlers={"DescribeDomain": describe})
+    body = json.dumps({"DomainId": DOMAIN_ID}).encode()
+    assert code(ask(app, body)) == (500, "InternalServerException")
+    assert caplog.records == []  # the vault's log has the reason
+
+
 def test_a_response_that_breaks_the_description_is_our_failure():
     async def describe(context, request):
         return {"Domian": {}}

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vivavoce.api.policy import MAX_POLICY_BYTES, Decision, Policy, Question, _Patterns
+from vivavoce.api.policy import (
+    MAX_POLICY_BYTES,
+    Decision,
+    Policy,
+    Question,
+    _may_fit,
+    _Patterns,
+)
 from vivavoce.errors import PolicyInvalid
 
 ARN = "arn:aws:voiceid:eu-west-2:123456789012:domain/UcUuCPFOsAjzg9xoByUatN"
@@ -77,10 +84,10 @@ def test_a_single_statement_needs_no_list():
         ("voiceid:*Domain", True),
         ("voiceid:Des?ribeDomain", True),
         ("voiceid:D*e*D*n", True),
-        ("voiceid:Describe", False),
-        ("voiceid:DescribeDomain?", False),
+        ("voiceid:ListDomain?", False),
         ("voiceid:*Domains", False),
-        ("voiceid:Describe?*Domain", False),
+        ("voiceid:Describe?*Job", False),
+        ("voiceid:RegisterComplianceConsent", False),
         ("iam:*", False),
     ],
 )
@@ -117,6 +124,37 @@ def test_an_action_without_a_resource_is_allowed_on_all_resources_only():
         assert ask(asked, action="voiceid:ListDomains", resource="*") is decision
 
 
+def test_a_misspelt_exception_is_refused():
+    assert "Statement[0].NotAction" in refusal(
+        {"Statement": statement(NotAction=["iam:*", "voiceid:DeleteSpeker"])}
+    )
+
+
+@pytest.mark.parametrize(
+    ("resource", "is_idle"),
+    [
+        ("*", False),
+        (ARN, False),
+        ("arn:aws:voiceid:*", False),
+        ("arn:*:123456789012:domain/*", False),
+        ("arn:aws:voiceid:*:*:domain/Uc*", False),
+        (ARN.replace("123456789012", "000000000000"), True),
+        (ARN.replace(":aws:", ":aws-cn:"), True),
+        (ARN[:-1], True),
+        ("arn:aws:s3:::x", True),
+        ("arn:aws:s3:*", True),
+        ("arn:aws:voiceid:*:*:speaker/*", True),
+    ],
+)
+def test_a_resource_that_no_domain_can_be_is_told(resource, is_idle):
+    told = (resource,) if is_idle else ()
+    one = policy(
+        statement(Action="voiceid:ListDomains"), statement("Deny", Resource=["*", resource])
+    )
+    assert one.idle_resources("123456789012") == told
+    assert policy(statement(NotResource=resource)).idle_resources("123456789012") == told
+
+
 GLOBS = st.text(alphabet="ab*?", max_size=12)
 TEXTS = st.text(alphabet="ab:\n", max_size=12)
 
@@ -125,6 +163,19 @@ TEXTS = st.text(alphabet="ab:\n", max_size=12)
 def test_wildcards_mean_what_they_mean_in_a_shell(patterns, text):
     wanted = any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
     assert _Patterns(patterns).fit(text) is wanted
+
+
+@given(GLOBS, GLOBS, st.text(alphabet="ab", max_size=12))
+def test_a_pattern_fits_a_shape_if_one_text_fits_both(pattern, shape, text):
+    if _Patterns([pattern]).fit(text) and _Patterns([shape]).fit(text):
+        assert _may_fit(pattern, shape)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shape"), [("a*", "b*"), ("*a", "*b"), ("??", "?"), ("a?*", "a"), ("*:*", "a*?")]
+)
+def test_a_pattern_does_not_fit_a_shape_if_no_text_fits_both(pattern, shape):
+    assert not _may_fit(pattern, shape)
 
 
 @given(st.text(alphabet="[]().\\^$+|{}-!a", max_size=20))
@@ -329,6 +380,10 @@ def test_the_older_version_knows_no_variables():
         ({"Action": ["voiceid:*", None]}, "Statement[0].Action"),
         ({"Action": "DescribeDomain"}, "Statement[0].Action: 'DescribeDomain'"),
         ({"Action": "voiceid:"}, "Statement[0].Action"),
+        ({"Action": "voiceid:DeleteSpeker"}, "Statement[0].Action: 'voiceid:DeleteSpeker' fits no"),
+        ({"Action": "VoiceID:deletespeker"}, "did you mean voiceid:DeleteSpeaker?"),
+        ({"Action": ["voiceid:*", "voiceid:Delte*"]}, "'voiceid:Delte*' fits no operation"),
+        ({"Effect": "Deny", "Action": "voiceid:Describe"}, "'voiceid:Describe' fits no operation"),
         ({"NotResource": "*"}, "either Resource or NotResource"),
         ({"Resource": []}, "Statement[0].Resource"),
         ({"Resource": "domain/x"}, "Statement[0].Resource: 'domain/x'"),

@@ -1,25 +1,15 @@
+import contextlib
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from vivavoce.foundation import lay_foundation, open_data
-from vivavoce.settings import read_settings
+import vivavoce
+from vivavoce.foundation import open_data
 
-
-@pytest.fixture(scope="session")
-def first_start(tmp_path_factory):
-    """A data folder as a server's first start leaves it: to copy is quicker than to make."""
-    folder = tmp_path_factory.mktemp("first-start") / "data"
-    foundation = lay_foundation(read_settings({"data_dir": folder}))
-    foundation.store.close()
-    foundation.lock.close()
-    return folder
-
-
-@pytest.fixture
-def data_dir(tmp_path, first_start):
-    """A server's data folder of this test's own."""
-    return shutil.copytree(first_start, tmp_path / "data")
+_NOBODY = 65534
 
 
 @pytest.fixture
@@ -27,3 +17,29 @@ def store(data_dir):
     """The store in `data_dir`, beside the one that a command opens."""
     with open_data(data_dir) as store:
         yield store
+
+
+@pytest.fixture
+def read_only(data_dir):
+    """A copy of `data_dir` in which this process cannot write, while the test runs.
+
+    Root can write anywhere, so as root the test runs as nobody.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        copy = shutil.copytree(data_dir, folder / "copy")
+        is_root = os.geteuid() == 0
+        if is_root:
+            code = Path(vivavoce.__file__)
+            if not all(parent.stat().st_mode & 0o005 == 0o005 for parent in code.parents):
+                pytest.skip("nobody cannot read this checkout: run the tests as another user")
+            folder.chmod(0o755)
+            for path in (copy, *copy.iterdir()):
+                os.chown(path, _NOBODY, _NOBODY)
+        copy.chmod(0o500)
+        stack.callback(copy.chmod, 0o700)
+        if is_root:
+            os.seteuid(_NOBODY)
+            stack.callback(os.seteuid, 0)
+        assert not os.access(copy, os.W_OK, effective_ids=True)
+        yield copy

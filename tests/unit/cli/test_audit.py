@@ -1,14 +1,20 @@
 import contextlib
 import json
+import shutil
 import sqlite3
 
 import pytest
 from sqlalchemy import Engine, event
 from typer.testing import CliRunner
 
+from tests.fakes import FakeCustomerKeys
 from vivavoce.cli import audit
-from vivavoce.errors import AuditBroken, StoreError
-from vivavoce.store.store import Store
+from vivavoce.errors import AuditBroken, KeyUnavailable, StoreError
+from vivavoce.store.access_keys import new_access_key
+from vivavoce.store.acts import command_record, service_record
+from vivavoce.store.store import Store, open_store
+from vivavoce.vault.keyfile import load_or_create_root_key
+from vivavoce.vault.vault import Vault
 
 NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 CALL = {
@@ -22,6 +28,20 @@ DECISION = {
     "score": 94,
     "sessionId": "id#CJA4lSzpzo5HFfP5L2h5lS",
 }
+
+
+@pytest.fixture(scope="session")
+def nothing_recorded(tmp_path_factory):
+    """A data folder with an empty log: a first start would have recorded the key that it makes."""
+    folder = tmp_path_factory.mktemp("nothing-recorded")
+    root_key = load_or_create_root_key(folder / "root.key", may_create=True)
+    open_store(f"sqlite:///{folder / 'vivavoce.db'}", Vault(root_key, FakeCustomerKeys())).close()
+    return folder
+
+
+@pytest.fixture
+def data_dir(tmp_path, nothing_recorded):
+    return shutil.copytree(nothing_recorded, tmp_path / "data")
 
 
 @pytest.fixture
@@ -199,3 +219,87 @@ def test_what_a_caller_chose_cannot_write_to_the_terminal(run, store):
 def test_a_folder_without_a_database_is_said_so(run, tmp_path):
     result = run("verify", "--data-dir", str(tmp_path / "other"))
     assert isinstance(result.exception, StoreError)
+
+
+def test_an_act_is_listed_with_who_did_it(run, store):
+    add(store, command_record("DeleteKey", at_ms=NOON_MS), service_record("EraseDomain", at_ms=1))
+    command, service = [line.split() for line in run("list").stdout.splitlines()]
+    assert command[2:4] == ["DeleteKey", "ok"]
+    assert len(command) == 6
+    assert command[4].isprintable()
+    assert service[2:] == ["EraseDomain", "ok", "vivavoce", "-"]
+
+
+# --- what only reads leaves no trace
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\x00" + bytes(200), b"not a database"])
+@pytest.mark.parametrize("command", ["verify", "list"])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(run, data_dir, content, command):
+    (data_dir / "vivavoce.db").write_bytes(content)
+    before = sorted(path.name for path in data_dir.iterdir())
+    result = run(command)
+    assert isinstance(result.exception, StoreError)
+    assert str(data_dir / "vivavoce.db") in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert (data_dir / "vivavoce.db").read_bytes() == content
+    assert sorted(path.name for path in data_dir.iterdir()) == before
+
+
+def test_somebody_elses_database_is_refused_and_left_alone(run, data_dir):
+    database = data_dir / "vivavoce.db"
+    database.unlink()
+    with contextlib.closing(sqlite3.connect(database)) as other, other:
+        other.execute("CREATE TABLE songs (title TEXT)")
+    content = database.read_bytes()
+    result = run("verify")
+    assert isinstance(result.exception, StoreError)
+    assert "is no vivavoce database; restore it from your backup" in str(result.exception)
+    assert database.read_bytes() == content
+
+
+def test_a_lost_database_is_told_from_a_folder_that_never_had_one(run, data_dir):
+    (data_dir / "vivavoce.db").unlink()
+    result = run("verify")
+    assert isinstance(result.exception, StoreError)
+    assert "vivavoce.db is missing, but there is root.key; restore" in str(result.exception)
+    assert [path.name for path in data_dir.iterdir()] == ["root.key"]
+
+
+def test_another_root_key_is_named(run, store, data_dir, tmp_path):
+    add(store, CALL)
+    store.write_now(
+        lambda tx: tx.access_keys.add(new_access_key(name="ann", policy="{}", now_ms=NOON_MS))
+    )
+    (data_dir / "root.key").unlink()
+    load_or_create_root_key(data_dir / "root.key", may_create=True)
+    for command in ("verify", "list"):
+        result = run(command)
+        assert isinstance(result.exception, KeyUnavailable)
+        assert f"{data_dir / 'root.key'} is not the key that" in str(result.exception)
+
+
+def test_a_log_that_cannot_be_written_to_verifies(run, read_only):
+    before = sorted(path.name for path in read_only.iterdir())
+    result = run("verify", "--data-dir", str(read_only))
+    assert result.exit_code == 0, result.exception
+    assert result.stdout.startswith("0 records, unbroken\n")
+    assert run("list", "--data-dir", str(read_only)).exit_code == 0
+    assert sorted(path.name for path in read_only.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["verify", "list"])
+def test_the_last_records_of_a_server_that_was_killed_are_read_or_asked_for(
+    data_dir, store, request, run, command
+):
+    add(store, CALL)  # in the write-ahead log, as the store is still open
+    shutil.copytree(data_dir, data_dir.with_name("crashed"))
+    assert (data_dir.with_name("crashed") / "vivavoce.db-wal").stat().st_size
+    read_only = request.getfixturevalue("read_only")
+    assert run(command, "--data-dir", str(read_only)).exit_code == 0
+    read_only.chmod(0o700)
+    (read_only / "vivavoce.db-shm").unlink()
+    read_only.chmod(0o500)
+    result = run(command, "--data-dir", str(read_only))
+    assert isinstance(result.exception, StoreError)
+    assert "copy the folder to where you may write" in str(result.exception)

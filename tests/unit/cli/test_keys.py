@@ -1,6 +1,8 @@
 import configparser
+import contextlib
 import io
 import json
+import sqlite3
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +11,7 @@ from typer.testing import CliRunner
 
 from vivavoce.api.policy import Decision, Policy, Question
 from vivavoce.cli import keys
-from vivavoce.errors import AccessKeyError, PolicyInvalid, StoreError
+from vivavoce.errors import AccessKeyError, AuditBroken, PolicyInvalid, StoreError
 from vivavoce.store.access_keys import AccessKeyRecord
 from vivavoce.store.store import Store
 
@@ -315,3 +317,111 @@ def test_standard_input_is_read_no_further_than_a_policy_may_be_long(monkeypatch
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Endless()))
     with pytest.raises(PolicyInvalid, match="longer"):
         keys._read("-")
+
+
+# --- names
+
+
+def test_a_permanent_keys_name_is_its_own_as_a_credentials_file_wants_it(run, store):
+    run("create", "--name", "desk")
+    [first] = records(store)
+    with pytest.raises(AccessKeyError, match=f"called desk already: {first.access_key_id}"):
+        run("create", "--name", "desk")
+    assert records(store) == [first]
+    run("revoke", first.access_key_id)
+    assert profile(run("create", "--name", "desk"))[0] == "desk"
+
+
+def test_temporary_keys_come_again_under_one_name(run, store):
+    run("create", "--name", "report")
+    for _ in range(2):
+        run("create", "--name", "report", "--expires", "12h", "--json")
+    assert [record.name for record in records(store)] == ["report"] * 3
+
+
+def test_a_resource_that_fits_no_domain_here_is_warned_of(data_dir, store, tmp_path):
+    statement = {
+        "Effect": "Deny",
+        "Action": "voiceid:*",
+        "Resource": [
+            f"arn:aws:voiceid:eu-west-2:111122223333:domain/{DOMAIN_ID}",
+            f"arn:aws:voiceid:eu-west-2:*:domain/{DOMAIN_ID}",
+        ],
+    }
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": statement}))
+    arguments = ["create", "--policy", str(policy), "--data-dir", str(data_dir)]
+    result = CliRunner().invoke(keys.app, arguments)
+    assert result.exit_code == 0
+    (warning,) = result.stderr.splitlines()
+    assert "111122223333" in warning
+    assert warning.endswith("fits no domain of this server, whose account is 000000000000")
+    assert len(records(store)) == 1
+
+
+# --- what only reads
+
+
+def test_keys_are_listed_where_nothing_can_be_written(run, store, request):
+    add(store)
+    read_only = request.getfixturevalue("read_only")
+    assert "VVANN" in run("list", "--data-dir", str(read_only))
+
+
+# --- the audit log
+
+
+def acts(store):
+    page = store.read_now(lambda tx: tx.audit.page(after=0, size=99))
+    return [one.record for one in page if one.record["eventType"] == "VivavoceCommand"]
+
+
+def test_a_new_key_is_recorded_with_what_it_may_do_and_without_its_secrets(run, store, tmp_path):
+    statements = [
+        {"Effect": "Allow", "Action": "voiceid:*", "Resource": "*"},
+        {
+            "Effect": "Deny",
+            "Action": "voiceid:DeleteDomain",
+            "Resource": "*",
+            "Condition": {"StringEquals": {"aws:ResourceTag/team": "a-value-of-a-tag"}},
+        },
+    ]
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
+    run("create", "--name", "desk", "--policy", str(policy), "--expires", "1h")
+    [key] = records(store)
+    [record] = acts(store)
+    assert record["eventName"] == "CreateAccessKey"
+    assert record["userIdentity"]["userName"]
+    assert record["responseElements"] == {"accessKeyId": key.access_key_id}
+    asked = record["requestParameters"]
+    assert asked["userName"] == "desk"
+    assert asked["expiration"].endswith("Z")
+    shown = asked["policyDocument"]["Statement"]
+    assert shown[0] == statements[0]
+    assert shown[1] == statements[1] | {"Condition": "HIDDEN_DUE_TO_SECURITY_REASONS"}
+    assert key.session_token
+    for secret in (key.secret, key.session_token, "a-value-of-a-tag"):
+        assert secret not in json.dumps(record)
+
+
+def test_a_revoked_key_is_recorded_and_one_that_was_not_there_is_not(run, store):
+    add(store)
+    run("revoke", "VVANN")
+    with pytest.raises(AccessKeyError):
+        run("revoke", "VVANN")
+    [record] = acts(store)
+    assert record["eventName"] == "DeleteAccessKey"
+    assert record["requestParameters"] == {"userName": "ann", "accessKeyId": "VVANN"}
+    assert store.read_now(lambda tx: tx.audit.head()).sequence == 2  # the first start's, and this
+
+
+def test_no_key_is_made_or_revoked_that_cannot_be_recorded(run, store, data_dir):
+    add(store)
+    with contextlib.closing(sqlite3.connect(data_dir / "vivavoce.db")) as database, database:
+        database.execute("DROP TRIGGER audit_head_delete")
+        database.execute("DELETE FROM audit_head")
+    for command in (("create",), ("revoke", "VVANN")):
+        with pytest.raises(AuditBroken):
+            run(*command)
+    assert [record.access_key_id for record in records(store)] == ["VVANN"]

@@ -41,6 +41,15 @@ def test_listing_names_what_is_there_and_what_could_be(run, write_model):
     assert "ge2e" in text
 
 
+def test_without_a_command_it_lists(run, write_model):
+    write_model()
+    plain = run()
+    assert plain.exit_code == 0
+    assert "tiny" in plain.stdout
+    assert plain.stdout == run("list").stdout
+    assert "verify" in run("--help").stdout
+
+
 def test_a_good_model_verifies(run, write_model, tmp_path):
     path = write_model()
     reports = {r["name"]: r for r in json.loads(run("verify", "--json").stdout)}

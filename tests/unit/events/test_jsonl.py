@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vivavoce.errors import DeliveryFailed, SinkBusy
+from vivavoce.errors import DeliveryFailed, SettingsInvalid, SinkBusy
 from vivavoce.events.jsonl import JsonLinesSink
 
 pytestmark = pytest.mark.anyio
@@ -118,11 +118,27 @@ async def test_a_file_that_was_replaced_is_let_go(sink, path):
 
 async def test_a_missing_folder_is_an_error_that_may_pass(path):
     sink = JsonLinesSink(path.parent / "missing" / "events.jsonl")
-    with pytest.raises(SinkBusy, match="No such file"):
+    with pytest.raises(SinkBusy, match=r"missing/events\.jsonl cannot be written: No such file"):
         await sink.deliver("1", line(1))
     (path.parent / "missing").mkdir()
     await sink.deliver("1", line(1))
     await sink.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [("missing/events.jsonl", "No such file"), ("", "Is a directory")]
+)
+def test_a_place_that_cannot_be_written_is_found_at_start(tmp_path, place, reason):
+    path = tmp_path / place
+    with pytest.raises(SettingsInvalid, match=f"events_file: {path} cannot be written: {reason}"):
+        JsonLinesSink(path).open()
+
+
+async def test_a_file_that_was_opened_at_start_takes_events(sink, path):
+    sink.open()
+    assert path.read_text("utf-8") == ""
+    await sink.deliver("1", line(1))
+    assert ids(path) == ["1"]
 
 
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo], ids=["folder", "pipe"])

@@ -30,9 +30,15 @@ def test_a_model_in_the_folder_is_found_by_name(write_model):
     assert entries["tiny"].card["kind"] == "speaker"
 
 
-def test_a_model_that_is_not_there_says_what_to_run(tmp_path):
+def test_the_default_model_that_is_not_there_says_what_to_run(tmp_path):
     with pytest.raises(ModelMissing, match="vivavoce models pull"):
-        registry.find(tmp_path, "tiny")
+        registry.find(tmp_path, registry.DEFAULT_SPEAKER_MODEL)
+
+
+def test_a_model_that_nobody_knows_says_which_there_are(write_model):
+    folder = write_model().parent
+    with pytest.raises(ModelMissing, match=r"no model 'nope' .* there are: ge2e, .*, tiny$"):
+        registry.find(folder, "nope")
 
 
 def test_the_default_model_is_known_before_it_is_pulled(tmp_path):

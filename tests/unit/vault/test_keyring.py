@@ -316,6 +316,16 @@ def test_material_under_another_keys_name_opens_nothing(keyring, path):
             keyring.new_data_key(arn, domain_arn=DOMAIN)
 
 
+def test_looking_for_a_key_makes_none(keyring, path):
+    assert keyring.find("alias/bank", **OWNER) is None
+    assert not path.exists()
+    arn = keyring.resolve("alias/bank", **OWNER)
+    assert keyring.find("alias/bank", **OWNER) == arn
+    keyring.disable(arn)
+    with pytest.raises(KeyDenied):
+        keyring.find("alias/bank", **OWNER)
+
+
 def test_a_keyring_that_vanishes_is_a_loss_and_no_fresh_start(keyring, path):
     arn = keyring.resolve("alias/bank", **OWNER)
     keyring.is_usable(arn)

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.fakes import FakeCustomerKeys
-from vivavoce.errors import KeyDenied, KeyServiceDown, SealBroken
+from vivavoce.errors import KeyDenied, KeyServiceDown, KeyUnavailable, SealBroken
 from vivavoce.vault import vault as vault_module
 from vivavoce.vault.seal import SealingKey, new_key
 from vivavoce.vault.vault import Vault
@@ -100,3 +100,54 @@ def test_the_key_that_was_not_used_for_longest_is_let_go_of_first(customer_keys,
     wrapped = [vault.new_domain_key(KEY_ARN, domain_arn=ARN) for _ in range(3)]
     at_hand = [vault.domain_key_at_hand(KEY_ARN, one) is not None for one in wrapped]
     assert at_hand == [False, True, True]
+
+
+# --- what keeps keys from being used is logged
+
+
+def uses(vault, wrapped):
+    where = {"region": "us-east-1", "account_id": "0" * 12}
+    return (
+        lambda: vault.domain_key(KEY_ARN, wrapped, domain_arn=ARN),
+        lambda: vault.domain_key_at_hand(KEY_ARN, wrapped),
+        lambda: vault.new_domain_key(KEY_ARN, domain_arn=ARN),
+        lambda: vault.resolve_customer_key(KEY_ARN, **where),
+        lambda: vault.find_customer_key(KEY_ARN, **where),
+    )
+
+
+@pytest.mark.parametrize("kind", [KeyUnavailable, KeyServiceDown])
+def test_why_keys_cannot_be_used_is_logged_once_a_minute(
+    vault, customer_keys, monkeypatch, caplog, kind
+):
+    now_s = 1000.0
+    monkeypatch.setattr(vault_module.time, "monotonic", lambda: now_s)
+    wrapped = vault.new_domain_key(KEY_ARN, domain_arn=ARN)
+    reason = "keyring.json is damaged; restore it from your backup"
+
+    def fail(*_, **__):
+        raise kind(reason)
+
+    for name in ("resolve", "new_data_key", "open_data_key", "is_usable"):
+        monkeypatch.setattr(customer_keys, name, fail)
+    for use in uses(vault, wrapped):
+        with pytest.raises(kind):
+            use()
+    assert caplog.messages == [reason]
+    assert caplog.records[0].levelname == "ERROR"
+    now_s += 61
+    with pytest.raises(kind):
+        vault.domain_key_at_hand(KEY_ARN, wrapped)
+    assert caplog.messages == [reason] * 2
+    reason = "another one"
+    with pytest.raises(kind):
+        vault.domain_key_at_hand(KEY_ARN, wrapped)
+    assert caplog.messages[2:] == ["another one"]
+
+
+def test_a_denied_key_is_the_callers_business_and_not_logged(vault, customer_keys, caplog):
+    wrapped = vault.new_domain_key(KEY_ARN, domain_arn=ARN)
+    customer_keys.denied.add(KEY_ARN)
+    with pytest.raises(KeyDenied):
+        vault.domain_key(KEY_ARN, wrapped, domain_arn=ARN)
+    assert caplog.messages == []
