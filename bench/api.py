@@ -312,7 +312,8 @@ class World:
             spoof=settings.spoof_model,
         )
         noise = np.random.default_rng(3).integers(-3000, 3000, 10 * CALL_RATE_HZ, np.int16)
-        voice = models.embed(noise)  # anything that is like itself
+        # Anything that is like itself.
+        voice, spoof = models.embed(noise), models.spoof_evidence(noise)
         now_ms = int(time.time() * 1000)
         names = [f"contact-{number}" for number in range(min(SESSIONS, self.speakers))]
         for number, name in enumerate(names):
@@ -345,7 +346,7 @@ class World:
                         ended_ms=now_ms,
                         model=models.model,
                         vector=voice,
-                        spoof_raw=-1.0,
+                        spoof=spoof,
                     ),
                     domain_id=self.domain_id,
                 )

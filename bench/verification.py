@@ -47,11 +47,11 @@ def main() -> int:
         corpus = voiceprints.build_corpus(codecs=codecs, quick=arguments.quick, jobs=arguments.jobs)
         model = load_model(find(models_folder(None), DEFAULT_SPEAKER_MODEL))
         lines = [*_head(corpus), *_accuracy(corpus, arguments.rounds)]
-        if model.calibration is not None:
-            lines += _calibrated(corpus, model.calibration)
-            lines += _watchlists(corpus, model.calibration)
-            if arguments.voices:
-                lines += _voices(SpeakerEncoder(model), model.calibration)
+        calibration = model.calibration()
+        lines += _calibrated(corpus, calibration)
+        lines += _watchlists(corpus, calibration)
+        if arguments.voices:
+            lines += _voices(SpeakerEncoder(model), calibration)
     except (VivavoceError, SpeechDataAbsent) as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vivavoce.api.keys import AccessKey
 from vivavoce.api.records import ApiCall
@@ -17,6 +18,7 @@ from vivavoce.call.speech import FRAME_SAMPLES
 from vivavoce.errors import KeyDenied, KeyServiceDown, NotFound, SealBroken
 from vivavoce.scoring.calibration import Calibration, Condition
 from vivavoce.scoring.judge import Judge
+from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
 from vivavoce.vault.customer_keys import DataKey
 from vivavoce.vault.seal import SealingKey, new_key
 
@@ -131,6 +133,15 @@ def towards(cosine):
     return np.array([cosine, (1 - cosine**2) ** 0.5], np.float32)
 
 
+def spoof_evidence(
+    synthetic: ArrayLike = 0.0, playback: ArrayLike = 0.0, *, windows: int = 1
+) -> SpoofEvidence:
+    """Windows of 4 s, one every 2 s, with these raw scores: one for all, or one for each."""
+    starts = np.arange(windows) * 2.0
+    columns = np.broadcast_arrays(starts, starts + 4.0, synthetic, playback)
+    return SpoofEvidence(np.stack(columns, axis=1).astype(np.float32))
+
+
 @dataclass
 class FakeEngines:
     """Knows voices by their level, and spoofs likewise.
@@ -139,7 +150,7 @@ class FakeEngines:
     """
 
     vectors: dict[int, np.ndarray] = field(default_factory=dict)
-    spoofs: dict[int, float | None] = field(default_factory=dict)
+    spoofs: dict[int, SpoofEvidence | None] = field(default_factory=dict)
     model: str = "fake@1"
     spoof_model: str = "fake-spoof@1"
     failure: Exception | None = None
@@ -157,7 +168,7 @@ class FakeEngines:
 
     async def judge(self, speech):
         vector = await self.embed(speech)
-        return vector, self.spoofs.get(level_of(speech), 0.0)
+        return vector, self.spoofs.get(level_of(speech), spoof_evidence())
 
 
 class RecordingListener:
@@ -256,4 +267,7 @@ def straight_calibration():
 
 
 def straight_judge():
-    return Judge(speaker=straight_calibration(), spoof=straight_calibration())
+    return Judge(
+        speaker=straight_calibration(),
+        spoof_calibrations=dict.fromkeys(VERDICTS, straight_calibration()),
+    )

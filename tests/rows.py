@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fakes import FakeCustomerKeys
+from tests.fakes import FakeCustomerKeys, spoof_evidence
 from vivavoce.store.records import (
     Domain,
     Evidence,
@@ -117,7 +117,7 @@ _EVIDENCE = Evidence(
     ended_ms=17_000,
     model="ge2e@0123456789ab",
     vector=VECTOR,
-    spoof_raw=-1.25,
+    spoof=spoof_evidence(-1.25, 0.5, windows=4),
 )
 _RESULT = Result(
     session_id=SESSION_ID,

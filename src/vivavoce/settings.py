@@ -86,7 +86,10 @@ class Settings(BaseSettings):
         Field(description="base of StreamUrl, such as wss://voice.example; default: from Host"),
     ] = None
     speaker_model: Annotated[str, Field(description="name of the speaker encoder")] = "ge2e"
-    spoof_model: Annotated[str, Field(description="name of the spoof detector")] = "spoof-v1"
+    spoof_model: Annotated[
+        str,
+        Field(description="names of the spoof detectors, by commas; the first to give a verdict"),
+    ] = "spoof-v1,spoof-v2"
     max_calls: Annotated[int, Field(ge=1, description="live calls at a time; about 15 a core")] = 30
     threads: Annotated[int, Field(ge=1, description="threads for voice activity and engines")] = 2
     inbox_s: Annotated[

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests import rows
-from tests.fakes import towards
+from tests.fakes import spoof_evidence, towards
 from tests.integration.house import ANNA, BEN, until
 from vivavoce.errors import Conflict, NotFound
 from vivavoce.sessions.documents import evaluation_document
@@ -115,11 +115,11 @@ async def test_fraud_needs_ten_seconds_and_no_speaker(house):
     await house.stream(ANNA, 9, "short")
     outcome = await fraud(house, "short")
     assert outcome.decision == "NOT_ENOUGH_SPEECH"
-    assert (outcome.known_fraudster_risk, outcome.spoofing_risk) == (None, None)
+    assert (outcome.known_fraudster_risk, outcome.spoofing) == (None, None)
     await house.stream(ANNA, 11)
     outcome = await fraud(house)
     assert (outcome.decision, outcome.reasons) == ("LOW_RISK", ())
-    assert (outcome.known_fraudster_risk, outcome.fraudster_id, outcome.spoofing_risk) == (
+    assert (outcome.known_fraudster_risk, outcome.fraudster_id, outcome.spoofing.risk) == (
         0, None, 0,
     )  # fmt: skip
 
@@ -152,12 +152,53 @@ async def test_the_closest_fraudster_is_named_at_low_risk_too(house):
 
 
 async def test_both_risks_are_reasons_and_meet_the_threshold_by_equalling_it(house):
-    house.engines.spoofs[ANNA] = 0.5
+    house.engines.spoofs[ANNA] = spoof_evidence(playback=0.6)
     await register(house, ANNA)
-    await house.stream(ANNA, 11, risk_threshold=50)
+    await house.stream(ANNA, 11, risk_threshold=52)
     outcome = await fraud(house)
     assert outcome.reasons == ("KNOWN_FRAUDSTER", "VOICE_SPOOFING")
-    assert outcome.spoofing_risk == 50
+    assert outcome.spoofing.risk == 52
+
+
+async def test_both_verdicts_and_each_window_of_spoofing_are_told(house):
+    house.engines.spoofs[ANNA] = spoof_evidence(0.6, [0.25, 0.125], windows=2)
+    await house.stream(ANNA, 11)
+    document = evaluation_document(await house.evaluate(), None)["FraudDetectionResult"]
+    assert document["RiskDetails"]["VoiceSpoofingRisk"] == {
+        "RiskScore": 52,
+        "LogLikelihoodRatio": 0.3229,
+        "SyntheticSpeech": {"RiskScore": 60, "LogLikelihoodRatio": 1.0},
+        "Playback": {"RiskScore": 18, "LogLikelihoodRatio": -3.125},
+        "Windows": [
+            {"StartSeconds": 0, "EndSeconds": 4, "SyntheticSpeech": 0.6, "Playback": 0.25},
+            {"StartSeconds": 2, "EndSeconds": 6, "SyntheticSpeech": 0.6, "Playback": 0.125},
+        ],
+    }
+    (announced,) = [one for one in await house.announced() if one["action"] == "EVALUATE_SESSION"]
+    result = announced["session"]["fraudDetectionResult"]
+    assert result["riskDetails"]["voiceSpoofingRisk"] == {
+        "riskScore": 52,
+        "syntheticSpeech": {"riskScore": 60, "logLikelihoodRatio": 1.0},
+        "playback": {"riskScore": 18, "logLikelihoodRatio": -3.125},
+    }
+    records = await house.store.read(lambda tx: tx.audit.page(after=0, size=9))
+    (record,) = [one.record for one in records if one.record.get("spoofing")]
+    assert record["voiceSpoofingRisk"] == 52
+    assert record["spoofing"] == {
+        "synthetic": {"risk": 60, "llr": 1.0},
+        "playback": {"risk": 18, "llr": -3.125},
+    }
+    assert record["evidence"]["spoofRaw"] == {"synthetic": 0.6, "playback": 0.1875}
+
+
+async def test_speech_that_cannot_be_judged_for_spoofing_is_no_risk(house):
+    house.engines.spoofs[ANNA] = None
+    await house.stream(ANNA, 11)
+    first = await house.evaluate()
+    assert await house.evaluate() == first
+    document = evaluation_document(first, None)["FraudDetectionResult"]
+    assert document["Decision"] == "LOW_RISK"
+    assert document["RiskDetails"]["VoiceSpoofingRisk"] == {"RiskScore": 0}
 
 
 async def test_only_the_sessions_own_watchlist_counts(house):

@@ -21,6 +21,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests import rows
+from tests.fakes import spoof_evidence
 from tests.server import wait_for
 from vivavoce.api.description import data_path
 from vivavoce.clock import SystemClock
@@ -363,7 +364,7 @@ def add_session(
         ended_ms=now_ms - 30_000,
         model=encoder_model(),
         vector=voice_of(person),
-        spoof_raw=-5.0,
+        spoof=spoof_evidence(-20.0, -20.0),
     )
     tx.evidence.put(evidence, domain_id=domain_id)
     return tx.sessions.put_speech(session, speech_of(person), seconds=31.0)

@@ -478,6 +478,15 @@ def test_too_little_speech_and_strange_voices_are_told_apart(server, client, pla
     risk = fraud["RiskDetails"]["KnownFraudsterRisk"]
     assert risk["GeneratedFraudsterId"] == place.fraudster_id
     assert risk["RiskScore"] >= 50
+    spoofing = fraud["RiskDetails"]["VoiceSpoofingRisk"]
+    assert spoofing["RiskScore"] < 50
+    assert spoofing["LogLikelihoodRatio"] < 0
+    for verdict in ("SyntheticSpeech", "Playback"):
+        assert spoofing[verdict]["RiskScore"] < 50
+        assert spoofing[verdict]["LogLikelihoodRatio"] < 0
+    assert spoofing["Windows"] == [
+        {"StartSeconds": 0.0, "EndSeconds": 4.0, "SyntheticSpeech": -20.0, "Playback": -20.0}
+    ]
     authentication, _ = outcome("right", person=ANNA)
     assert authentication["Decision"] == "ACCEPT"
 

@@ -25,6 +25,7 @@ class Call:
         corpus: where it comes from.
         system: synthesiser or vocoder; empty for genuine speech.
         speaker: who speaks.
+        playback: family of devices that it was played back through, or empty.
         line: one of `LINES`.
         audio: net speech, shape (n,), 8 kHz.
     """
@@ -33,6 +34,7 @@ class Call:
     corpus: str
     system: str
     speaker: str
+    playback: str
     line: str
     audio: Floats
 
@@ -50,12 +52,13 @@ def make_calls(
     A voice with less speech than that gives one shorter call, unless it has less than 2 s: better
     a short call than one that joins two people, whose errors would partly cancel.
     """
-    voices: dict[tuple[str, str, str, str], dict[int, list[Take]]] = {}
+    voices: dict[tuple[str, str, str, str, str], dict[int, list[Take]]] = {}
     for take in takes:
-        voice = (take.label, take.corpus, take.system, take.speaker)
+        voice = (take.label, take.corpus, take.system, take.speaker, take.playback)
         voices.setdefault(voice, {}).setdefault(take.source, []).append(take)
     wanted = int(seconds * CALL_RATE_HZ)
-    for number, ((label, corpus, system, speaker), by_source) in enumerate(sorted(voices.items())):
+    for number, (voice, by_source) in enumerate(sorted(voices.items())):
+        label, corpus, system, speaker, playback = voice
         made, joined = 0, np.zeros(0, np.int16)
         line = number % len(LINES)
         for position, of_source in enumerate(by_source.values()):
@@ -72,6 +75,7 @@ def make_calls(
                 corpus=corpus,
                 system=system,
                 speaker=speaker,
+                playback=playback,
                 line=LINES[line],
                 audio=mulaw(audio) if LINES[line] == "µ-law" else audio,
             )

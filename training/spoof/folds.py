@@ -30,9 +30,19 @@ class Fold:
         return take.system in self.systems or take.corpus in self.corpora
 
 
+_LETTERS = tuple(
+    f"letters-{language}"
+    for language in (
+        *("ar", "cs", "da", "de", "en", "en_GB", "es", "fr", "he", "hu", "id", "it"),
+        *("lt", "ml", "nb", "nds", "nl", "nn", "pt_BR", "ru", "tn", "uk"),
+    )
+)
+
 FOLDS = {
     "classical": Fold(
-        systems=frozenset({"Festival", "Flite", "MaryTTS", "SVOX-Pico", "festival", "flite"}),
+        systems=frozenset(
+            {"Festival", "Flite", "MaryTTS", "SVOX-Pico", "festival", "flite", "espeak-ng"}
+        ),
         corpora=frozenset({"pv_s2i", "pv_wakeword", "prompts-en", "prompts-es"}),
     ),
     "flow and GAN": Fold(
@@ -43,7 +53,7 @@ FOLDS = {
                 "DiffGAN-TTS+HiFiGAN",
             }
         ),
-        corpora=frozenset({"speechocean762", "prompts-es-co"}),
+        corpora=frozenset({"speechocean762", "prompts-es-co", *_LETTERS[::2]}),
     ),
     "autoregressive": Fold(
         systems=frozenset({"Tortoise", "WaveNet-voc", "TFTTS(Taco2/FastSpeech+MelGAN)"}),
@@ -51,6 +61,7 @@ FOLDS = {
             {
                 *("librispeech_resemblyzer", "prompts-menardi"),
                 *("wavenet_demo", "tensorflowtts_demo"),
+                *_LETTERS[1::2],
             }
         ),
     ),

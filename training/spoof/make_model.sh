@@ -1,15 +1,22 @@
 #!/bin/sh
-# Makes the shipped spoof detector from nothing: data, four trainings, report, package files.
+# Makes the shipped spoof detector from nothing: data, trainings, report, package files.
 # Usage: training/spoof/make_model.sh [PYTHON]   (an interpreter with vivavoce and requirements.txt)
 set -eu
 cd "$(dirname "$0")/../.."
 python=${1:-python}
 work=build/spoof
-export PYTHONPATH=src:. OMP_NUM_THREADS=1
+export PYTHONPATH=src:. OMP_NUM_THREADS=1 VIVAVOCE_OPUS_BUILD="$PWD/build/opus"
 
+test -x build/opus/fargan_demo || training/spoof/fetch_opus.sh "$PWD/build/opus"
+for vocoder in fourier upsampling; do
+  "$python" -m training.spoof.neural --work "$work" --vocoder "$vocoder" &
+done
+wait
 "$python" -m training.spoof.prepare --work "$work"
 for model in final classical "flow and GAN" autoregressive; do
-  "$python" -m training.spoof.train --work "$work" --model "$model"
+  "$python" -m training.spoof.train --work "$work" --model "$model" --threads 2
 done
-"$python" -m training.spoof.evaluate --work "$work" --report bench/results/spoof-v1.md
+"$python" -m training.spoof.scores --work "$work"
+"$python" -m training.spoof.calibrate --work "$work"
+"$python" -m bench.spoofing --work "$work" > bench/results/spoofing.md
 "$python" -m training.spoof.ship --work "$work"

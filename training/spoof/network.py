@@ -1,11 +1,50 @@
-"""The network: a small residual net over time and frequency, with attention to channels.
+"""The network, with its front end in front: from a batch of speech to two logits.
 
-After He et al. (2016) and Hu et al. (2018, "squeeze and excitation"); about 0.2 M parameters.
-Mean and standard deviation over time keep the answer independent of the length of the input.
+A small residual net over time and frequency with attention to channels, after He et al. (2016) and
+Hu et al. (2018, "squeeze and excitation"). Mean and standard deviation over time keep the answer
+independent of the length of the input.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from vivavoce.audio.spoof_features import (
+    BANDS_OF_WINDOW,
+    FLOOR,
+    FRONT_ENDS,
+    filter_bank,
+)
+
+FRONT_END = "log-linear-64x2"
+WINDOWS, HOP_SAMPLES = FRONT_ENDS[FRONT_END].windows, FRONT_ENDS[FRONT_END].hop_samples
+
+
+class FrontEnd(nn.Module):
+    """`vivavoce.audio.spoof_features` for batches; the tests hold one against the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for index, (window_samples, fft_samples) in enumerate(WINDOWS):
+            window = torch.hann_window(window_samples, periodic=False)
+            self.register_buffer(f"window_{index}", window)
+            self.register_buffer(f"bank_{index}", torch.from_numpy(filter_bank(fft_samples)))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Shape (batch, samples) to (batch, frames, bands of all windows)."""
+        channels: list[Tensor] = []
+        longest = WINDOWS[0][0]
+        for index, (window_samples, fft_samples) in enumerate(WINDOWS):
+            # Frames of all windows have the same middles.
+            edge = (longest - window_samples) // 2
+            inner = audio[:, edge : audio.shape[1] - edge]
+            frames = inner.unfold(1, window_samples, HOP_SAMPLES)
+            spectrum = torch.fft.rfft(frames * getattr(self, f"window_{index}"), fft_samples)
+            energy = spectrum.abs().square() @ getattr(self, f"bank_{index}")
+            mean = energy.mean((1, 2), keepdim=True).clamp_min(1e-20)
+            log_energy = torch.log(energy / mean + FLOOR)
+            channels.append(log_energy - log_energy.mean(1, keepdim=True))
+        return torch.cat(channels, dim=2)
 
 
 class Block(nn.Module):
@@ -35,33 +74,38 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (batch, channels_in, bands, frames) to (batch, channels, ...)."""
+        """Shape (batch, channels_in, frames, bands) to (batch, channels, ...)."""
         made = self.body(x)
         weights = self.weigh(made.mean(dim=(2, 3)))[:, :, None, None]
         return torch.relu(made * weights + self.shortcut(x))
 
 
 class SpoofNet(nn.Module):
-    """Features of one window to one logit; positive speaks for synthetic speech."""
+    """Features of one window to two logits: synthetic, and played back."""
 
-    def __init__(self, bands: int) -> None:
+    def __init__(self, widths: tuple[int, ...] = (24, 32, 48, 64)) -> None:
         super().__init__()
+        first, second, third, fourth = widths
         self.stem = nn.Sequential(
-            nn.Conv2d(1, 16, 5, 2, 2, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)
+            nn.Conv2d(len(WINDOWS), first, 5, 2, 2, bias=False),
+            nn.BatchNorm2d(first),
+            nn.ReLU(inplace=True),
         )
         self.blocks = nn.Sequential(
-            Block(16, 24, 2), Block(24, 24, 1), Block(24, 48, 2), Block(48, 48, 1), Block(48, 64, 1)
+            Block(first, second, 2),
+            Block(second, second, 1),
+            Block(second, third, 2),
+            Block(third, third, 1),
+            Block(third, fourth, 1),
         )
-        reduced = -(-bands // 8)
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * 64 * reduced // 2, 1))
+        reduced = BANDS_OF_WINDOW // 16
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * fourth * reduced, 2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (batch, frames, bands) to (batch, 1)."""
-        x = x.transpose(1, 2).unsqueeze(1) * 0.5  # to about unit variance
-        x = self.blocks(self.stem(x))
-        batch, channels, bands, frames = x.shape
-        x = x.reshape(batch, channels, bands // 2, 2, frames).mean(dim=3)
-        x = x.reshape(batch, channels * (bands // 2), frames)
+    def forward(self, features: Tensor) -> Tensor:
+        """Shape (batch, frames, bands of all windows) to (batch, 2)."""
+        by_window = features.unflatten(2, (len(WINDOWS), BANDS_OF_WINDOW)).transpose(1, 2)
+        x = self.blocks(self.stem(by_window * 0.5))  # to about unit variance
+        x = functional.avg_pool2d(x, (1, 2))
         mean = x.mean(dim=2)
-        spread = torch.sqrt(((x - mean[:, :, None]) ** 2).mean(dim=2) + 1e-4)
-        return self.head(torch.cat([mean, spread], dim=1))
+        spread = torch.sqrt((x - mean[:, :, None]).square().mean(dim=2) + 1e-4)
+        return self.head(torch.cat([mean.flatten(1), spread.flatten(1)], dim=1))

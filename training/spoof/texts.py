@@ -50,6 +50,8 @@ OTHER_LANGUAGES = {
     "möchte gerne wissen, wann die neue Karte kommt. Vielen Dank für Ihre Mühe.",
     "cs": "Dobrý den, volám kvůli faktuře za minulý měsíc. Chtěl bych změnit adresu a zeptat se, "
     "kdy přijde nová karta. Děkuji vám za pomoc.",
+    "ca": "Bon dia, truco per la factura del mes passat. Voldria canviar la meva adreça i "
+    "saber quan arriba la targeta nova. Moltes gràcies per la seva ajuda.",
     "fi": "Hyvää päivää, soitan viime kuun laskusta. Haluaisin muuttaa osoitteeni ja kysyä, "
     "milloin uusi kortti tulee. Kiitos paljon avusta.",
 }

@@ -3,38 +3,36 @@
     python -m training.spoof.train --work DIR --model final
     python -m training.spoof.train --work DIR --model classical
 
-Deterministic from its seed on one thread of one kind of machine. Writes
-`DIR/models/<model>/spoof-v1.onnx`.
+Deterministic from its seed on one number of threads of one kind of machine. Writes
+`DIR/models/<model>/spoof-v2.onnx`.
 """
 
 import argparse
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from training.spoof.folds import FINAL, FOLDS
-from training.spoof.lines import draw_line
-from training.spoof.network import SpoofNet
-from training.spoof.prepare import DEFAULT_WORK_DIR, Take, read_takes
-from training.spoof.sources import GENUINE, SPOOF
-from training.spoof.vocoders import VOCODERS
-from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, to_float
-from vivavoce.audio.spoof_features import (
-    SPOOF_BANDS,
-    SPOOF_FRONT_END,
-    SPOOF_HOP_SAMPLES,
-    log_linear_bands,
-)
-from vivavoce.models.card import CARD_FORMAT, METADATA_PREFIX, metadata_of, sha256_of
+from training.spoof.lines import Lines
+from training.spoof.network import FRONT_END, HOP_SAMPLES, WINDOWS, FrontEnd, SpoofNet
+from training.spoof.playback import rooms
+from training.spoof.prepare import HEARD_DEVICES, NO_PLAYBACK, VOCODERS, Take, read_takes
+from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE, SPOOF
+from vivavoce.audio.arrays import CALL_RATE_HZ
+from vivavoce.audio.spoof_features import BANDS_OF_WINDOW, FRONT_ENDS
+from vivavoce.models.card import CARD_FORMAT, METADATA_PREFIX, load_model, metadata_of, sha256_of
+from vivavoce.scoring.spoofing import VERDICTS
 
-MODEL_NAME = "spoof-v1"
+MODEL_NAME = "spoof-v2"
 WINDOW_S = 4
 
 
@@ -45,113 +43,173 @@ class Recipe:
     Attributes:
         seed: source of all chance.
         steps: batches.
-        pairs: genuine clips in a batch that come with a vocoder's copy of themselves.
+        copy_pairs: clips in a batch that come with a vocoder's copy of themselves.
+        playback_pairs: clips in a batch that come with a playback of themselves.
         singles: further clips of each class in a batch.
         shortest_s: shortest input.
         longest_s: longest input.
         learning_rate: highest, reached after a tenth of the steps.
         label_smoothing: share of doubt in each label; keeps the scores of the known modest.
+        evenness: weight of the variance of the loss between genuine corpora (V-REx: Krueger et
+            al., 2021): a corpus must not be what tells.
+        contrast: weight of telling the clips of a pair apart, where only the spoof differs.
     """
 
     seed: int = 1
-    steps: int = 1100
-    pairs: int = 12
-    singles: int = 20
+    steps: int = 1200
+    copy_pairs: int = 18
+    playback_pairs: int = 6
+    singles: int = 8
     shortest_s: float = 2.0
     longest_s: float = 4.5
     learning_rate: float = 2e-3
     label_smoothing: float = 0.05
+    evenness: float = 1.0
+    contrast: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some speech and the truth about it.
+
+    Attributes:
+        audio: shape (batch, samples); the first `pairs` twos are of the same clip.
+        labels: shape (batch, 2): synthetic, played back.
+        corpora: number of each example's corpus if it is genuine and live, else -1.
+        pairs: how many twos there are.
+    """
+
+    audio: Tensor
+    labels: Tensor
+    corpora: Tensor
+    pairs: int
+
+
+class _Pool:
+    """Takes to draw from, evened out: a group's share grows with the root of its size."""
+
+    def __init__(
+        self, takes: Iterable[Take], group_of: Callable[[Take], object], rng: np.random.Generator
+    ) -> None:
+        self._takes, self._rng = list(takes), rng
+        groups = [group_of(take) for take in self._takes]
+        sizes: dict[object, int] = {}
+        for group in groups:
+            sizes[group] = sizes.get(group, 0) + 1
+        p = np.array([1 / math.sqrt(sizes[group]) for group in groups])
+        self._rising = np.cumsum(p / p.sum())
+
+    def draw(self, count: int) -> list[Take]:
+        """So many takes."""
+        found = np.searchsorted(self._rising, self._rng.random(count))
+        return [self._takes[min(index, len(self._takes) - 1)] for index in found]
 
 
 class Feed:
     """Draws batches: classes equal, corpora and systems evened out, copies beside originals."""
 
-    def __init__(self, takes: Iterable[Take], samples: np.ndarray, recipe: Recipe) -> None:
+    def __init__(self, takes: Sequence[Take], samples: np.ndarray, recipe: Recipe) -> None:
         self._samples, self._recipe = samples, recipe
-        self._rng = np.random.default_rng([recipe.seed, 7])
+        self._rng = rng = np.random.default_rng([recipe.seed, 7])
         takes = [take for take in takes if take.trains]
-        genuine = [take for take in takes if take.label == GENUINE]
-        copies = [take for take in takes if take.system in VOCODERS]
-        made = [take for take in takes if take.label == SPOOF and take.system not in VOCODERS]
-        self._genuine, self._genuine_p = _evened(genuine, [take.corpus for take in genuine])
-        self._made, self._made_p = _evened(made, [(take.system, take.corpus) for take in made])
-        self._copies, self._copies_p = _evened(
-            copies, [(take.system, take.corpus) for take in copies]
+        live = [take for take in takes if take.playback == NO_PLAYBACK]
+        played = [take for take in takes if take.playback == HEARD_DEVICES]
+
+        def kind(take: Take) -> object:
+            return take.system, take.corpus
+
+        self._genuine = _Pool((t for t in live if t.label == GENUINE), kind, rng)
+        self._copies = _Pool((t for t in live if t.system in VOCODERS), kind, rng)
+        self._made = _Pool(
+            (t for t in live if t.label == SPOOF and t.system not in VOCODERS), kind, rng
         )
-        self._originals: dict[tuple[int, str], list[Take]] = {}
-        for take in genuine:
-            self._originals.setdefault((take.source, take.codec == "none"), []).append(take)
+        self._played = _Pool(played, kind, rng)
+        self._originals: dict[tuple[int, str, bool], list[Take]] = {}
+        for take in live:
+            if take.system not in VOCODERS:
+                place = (take.source, take.label, take.codec == "none")
+                self._originals.setdefault(place, []).append(take)
+        names = sorted({take.corpus for take in takes})
+        self._corpora = {name: number for number, name in enumerate(names)}
 
-    def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Features, shape (batch, frames, bands), and labels, shape (batch, 1)."""
+    def batch(self) -> Batch:
+        """The next one."""
         recipe, rng = self._recipe, self._rng
-        # Whole tenths of a second: lengths with large prime factors make Fourier transforms slow.
-        tenths = round(10 * rng.uniform(recipe.shortest_s, recipe.longest_s))
-        length = tenths * CALL_RATE_HZ // 10
-        features: list[Floats] = []
-        labels: list[float] = []
-        for _ in range(recipe.pairs):
-            copy = self._copies[rng.choice(len(self._copies), p=self._copies_p)]
-            candidates = self._originals[copy.source, copy.codec == "none"]
-            original = candidates[rng.integers(len(candidates))]
-            line, position = draw_line(rng), rng.random()
-            for take, label in ((original, 0.0), (copy, 1.0)):
-                features.append(self._masked(line(self._cut(take, length, position))))
-                labels.append(label)
-        for chosen, p, label in (
-            (self._genuine, self._genuine_p, 0.0),
-            (self._made, self._made_p, 1.0),
+        # Whole fifths of a second: lengths with large prime factors make Fourier transforms slow.
+        fifths = round(5 * rng.uniform(recipe.shortest_s, recipe.longest_s))
+        length = fifths * CALL_RATE_HZ // 5
+        audio: list[np.ndarray] = []
+        takes: list[Take] = []
+        for changed in (
+            *self._copies.draw(recipe.copy_pairs),
+            *self._played.draw(recipe.playback_pairs),
         ):
-            for index in rng.choice(len(chosen), recipe.singles, p=p):
-                cut = self._cut(chosen[index], length, rng.random())
-                features.append(self._masked(draw_line(rng)(cut)))
-                labels.append(label)
-        return np.stack(features), np.array(labels, np.float32)[:, None]
+            label = GENUINE if changed.system in VOCODERS else changed.label
+            candidates = self._originals[changed.source, label, changed.codec == "none"]
+            original, position = candidates[rng.integers(len(candidates))], rng.random()
+            for take in (original, changed):
+                audio.append(self._cut(take, length, position))
+                takes.append(take)
+        for pool in (self._genuine, self._made):
+            for take in pool.draw(recipe.singles):
+                audio.append(self._cut(take, length, rng.random()))
+                takes.append(take)
+        is_spoof = [[t.label == SPOOF, t.playback != NO_PLAYBACK] for t in takes]
+        corpora = [
+            self._corpora[t.corpus] if not any(spoof) else -1
+            for t, spoof in zip(takes, is_spoof, strict=True)
+        ]
+        return Batch(
+            torch.from_numpy(np.stack(audio).astype(np.float32) / 32768),
+            torch.tensor(is_spoof, dtype=torch.float32),
+            torch.tensor(corpora),
+            recipe.copy_pairs + recipe.playback_pairs,
+        )
 
-    def _cut(self, take: Take, length: int, position: float) -> Floats:
+    def _cut(self, take: Take, length: int, position: float) -> np.ndarray:
         audio = self._samples[take.start : take.start + take.count]
         if len(audio) < length:
-            return to_float(np.resize(audio, length))
+            return np.resize(audio, length)
         start = int(position * (len(audio) - length))
-        return to_float(audio[start : start + length])
-
-    def _masked(self, audio: Floats) -> Floats:
-        """Features, half the time with some bands or frames hidden (SpecAugment, Park 2019)."""
-        features, rng = log_linear_bands(audio), self._rng
-        if rng.random() < 0.5:
-            low = rng.integers(SPOOF_BANDS - 4)
-            features[:, low : low + rng.integers(2, 13)] = 0
-        if rng.random() < 0.3:
-            first = rng.integers(len(features))
-            features[first : first + rng.integers(5, 25)] = 0
-        return features
+        return audio[start : start + length]
 
 
-def _evened(takes: list[Take], groups: list[object]) -> tuple[list[Take], np.ndarray]:
-    """Takes with their chance: a group's share grows with the root of its size."""
-    sizes: dict[object, int] = {}
-    for group in groups:
-        sizes[group] = sizes.get(group, 0) + 1
-    p = np.array([1 / math.sqrt(sizes[group]) for group in groups])
-    return takes, p / p.sum()
+def room_responses() -> Tensor:
+    """What a caller may speak in; shape (rooms, samples)."""
+    quarter = CALL_RATE_HZ // 4
+    responses = [
+        np.pad(response[:quarter], (0, max(0, quarter - len(response))))
+        for room in rooms(unheard=False)
+        for response in (*room.near, *room.far)
+    ]
+    return torch.from_numpy(np.stack(responses))
 
 
 def train(feed: Feed, recipe: Recipe) -> SpoofNet:
     """Train a network on what a feed gives."""
     torch.manual_seed(recipe.seed)
-    torch.use_deterministic_algorithms(mode=True)
-    network = SpoofNet(SPOOF_BANDS).to(memory_format=torch.channels_last)  # a third faster
+    chance = torch.Generator().manual_seed(recipe.seed)
+    lines, front = Lines(responses=room_responses()), FrontEnd()
+    network = SpoofNet().to(memory_format=torch.channels_last)  # a third faster
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, recipe.steps, pct_start=0.1
     )
-    loss_of = torch.nn.BCEWithLogitsLoss()
     began, total = time.monotonic(), 0.0
     for step in range(1, recipe.steps + 1):
-        features, labels = feed.batch()
-        logits = network(torch.from_numpy(features))
-        smoothed = torch.from_numpy(labels) * (1 - recipe.label_smoothing)
-        loss = loss_of(logits, smoothed + recipe.label_smoothing / 2)
+        batch = feed.batch()
+        with torch.no_grad():
+            twos = 2 * batch.pairs
+            audio = torch.cat(
+                [
+                    lines(batch.audio[:twos], chance, together=2),
+                    lines(batch.audio[twos:], chance),
+                ]
+            )
+            features = _masked(front(audio), chance)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(features)
+        loss = _loss(logits.float(), batch, recipe)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -166,32 +224,63 @@ def train(feed: Feed, recipe: Recipe) -> SpoofNet:
     return network.to(memory_format=torch.contiguous_format).eval()
 
 
+def _loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Tensor:
+    smoothed = batch.labels * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
+    each = functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+    by_corpus = torch.stack(
+        [each[batch.corpora == corpus].mean(0) for corpus in batch.corpora.unique() if corpus >= 0]
+    )
+    logits_of_pairs = logits[: 2 * batch.pairs].unflatten(0, (-1, 2))
+    labels_of_pairs = batch.labels[: 2 * batch.pairs].unflatten(0, (-1, 2))
+    rise = (logits_of_pairs[:, 1] - logits_of_pairs[:, 0])[
+        labels_of_pairs[:, 1] > labels_of_pairs[:, 0]
+    ]
+    contrast = functional.softplus(-rise).mean()
+    return each.mean() + recipe.evenness * by_corpus.var(0).mean() + recipe.contrast * contrast
+
+
+def _masked(features: Tensor, chance: torch.Generator) -> Tensor:
+    """Half of them with some bands or frames hidden (SpecAugment: Park et al., 2019)."""
+    batch, frames, _ = features.shape
+
+    def hidden(size: int, widest: int, share: float) -> Tensor:
+        draw = torch.rand(3, batch, 1, generator=chance)
+        width = draw[0] * widest * (draw[2] < share)
+        first = draw[1] * (size - widest)
+        places = torch.arange(size)
+        return (places >= first) & (places < first + width)
+
+    bands = hidden(BANDS_OF_WINDOW, 12, 0.5).tile(1, len(WINDOWS))
+    return features.masked_fill(hidden(frames, 50, 0.3)[:, :, None] | bands[:, None, :], 0.0)
+
+
 def export(network: SpoofNet, path: Path, recipe: Recipe) -> None:
     """Write an ONNX file that describes itself; any batch, any number of frames."""
     torch.onnx.export(
         network,
-        (torch.zeros(2, 200, SPOOF_BANDS),),
+        (torch.zeros(2, 200, FRONT_ENDS[FRONT_END].bands),),
         str(path),
         input_names=["features"],
-        output_names=["logit"],
-        dynamic_axes={"features": {0: "batch", 1: "frames"}, "logit": {0: "batch"}},
+        output_names=["logits"],
+        dynamic_axes={"features": {0: "batch", 1: "frames"}, "logits": {0: "batch"}},
         opset_version=17,
         dynamo=False,
     )
-    window_frames = WINDOW_S * CALL_RATE_HZ // SPOOF_HOP_SAMPLES
+    window_frames = WINDOW_S * CALL_RATE_HZ // HOP_SAMPLES
     card = {
         "name": MODEL_NAME,
         "kind": "spoof",
         "rate_hz": CALL_RATE_HZ,
-        "front_end": SPOOF_FRONT_END,
-        "bands": SPOOF_BANDS,
-        "dimension": 1,
+        "front_end": FRONT_END,
+        "bands": FRONT_ENDS[FRONT_END].bands,
+        "dimension": 2,
+        "outputs": " ".join(VERDICTS),
         "window_frames": window_frames,
         "hop_frames": window_frames // 2,
         "subtract_mean": True,
         "source": "training/spoof of vivavoce",
         "licence": "Apache-2.0",
-        "description": "Synthetic speech over a telephone line; playback is not judged.",
+        "description": "Synthetic speech, and speech played back, over a telephone line.",
     }
     recipe_text = " ".join(f"{name}={value}" for name, value in asdict(recipe).items())
     model = onnx.load(path)
@@ -202,6 +291,7 @@ def export(network: SpoofNet, path: Path, recipe: Recipe) -> None:
     onnx.save(model, path)
     card_file = {"format": CARD_FORMAT, **card, "sha256": sha256_of(path)}
     path.with_suffix(".card.json").write_text(json.dumps(card_file, indent=2) + "\n")
+    load_model(path)  # what cannot be used should fail here
 
 
 def model_path(work: Path, model: str) -> Path:

@@ -6,8 +6,6 @@ a signal is added. A detector that sees both cannot pass by telling one corpus f
 Every function takes and returns float32, shape (n,), 8 kHz, and draws its settings by chance.
 """
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 import pyworld
 import soxr
@@ -59,7 +57,7 @@ def lpc(audio: Floats, rng: np.random.Generator) -> Floats:
             # A tail behind the frame lets the filter ring out.
             ringing = lfilter([gain / level], poles, np.pad(source, (0, 2 * hop_samples)))
             made[start : start + 6 * hop_samples] += ringing
-    return _like(made[4 * hop_samples :], audio)
+    return like(made[4 * hop_samples :], audio)
 
 
 def world(audio: Floats, rng: np.random.Generator) -> Floats:
@@ -91,15 +89,7 @@ def world(audio: Floats, rng: np.random.Generator) -> Floats:
         _WORLD_RATE_HZ,
         _FRAME_PERIOD_MS,
     )
-    return _like(soxr.resample(made, _WORLD_RATE_HZ, CALL_RATE_HZ), audio)
-
-
-VOCODERS: Mapping[str, Callable[[Floats, np.random.Generator], Floats]] = {
-    "copy-griffin-lim": griffin_lim,
-    "copy-lpc": lpc,
-    "copy-world": world,
-}
-"""Copy-synthesis by the name that stands for it as a system."""
+    return like(soxr.resample(made, _WORLD_RATE_HZ, CALL_RATE_HZ), audio)
 
 
 def _changed_pitch(pitch_hz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -194,8 +184,8 @@ def _istft(spectrum: np.ndarray, fft_samples: int, hop_samples: int, length: int
     return np.pad(made / weight, (0, length + fft_samples))[fft_samples : fft_samples + length]
 
 
-def _like(made: np.ndarray, audio: Floats) -> Floats:
-    """Of the original's length and level."""
+def like(made: np.ndarray, audio: Floats) -> Floats:
+    """What was made, with the original's length and level."""
     made = np.pad(made, (0, max(0, len(audio) - len(made))))[: len(audio)]
     made = np.nan_to_num(made)
     ratio = np.sqrt(np.mean(audio.astype(np.float64) ** 2) / max(np.mean(made**2), 1e-12))

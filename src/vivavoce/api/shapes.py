@@ -610,6 +610,18 @@ class SpeakerSummary(TypedDict):
     UpdatedAt: NotRequired[datetime]
 
 
+class SpoofVerdict(TypedDict):
+    RiskScore: NotRequired[int]
+    LogLikelihoodRatio: NotRequired[float]
+
+
+class SpoofWindow(TypedDict):
+    StartSeconds: NotRequired[float]
+    EndSeconds: NotRequired[float]
+    SyntheticSpeech: NotRequired[float]
+    Playback: NotRequired[float]
+
+
 class StartFraudsterRegistrationJobRequest(TypedDict):
     ClientToken: NotRequired[str]
     DataAccessRoleArn: str
@@ -720,6 +732,10 @@ class UpdateWatchlistResponse(TypedDict):
 
 class VoiceSpoofingRisk(TypedDict):
     RiskScore: int
+    LogLikelihoodRatio: NotRequired[float]
+    SyntheticSpeech: NotRequired[SpoofVerdict]
+    Playback: NotRequired[SpoofVerdict]
+    Windows: NotRequired[list[SpoofWindow]]
 
 
 class Watchlist(TypedDict):

@@ -17,6 +17,7 @@ import numpy as np
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples
 from vivavoce.audio.quality import QualityMeter, Verdict
 from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector
+from vivavoce.scoring.spoofing import SpoofEvidence
 
 ENROLLMENT_S = 30
 ENROLLMENT_SAMPLES = ENROLLMENT_S * CALL_RATE_HZ
@@ -109,12 +110,12 @@ class EvidenceAnswer:
     Attributes:
         number: of the request.
         vector: the caller's voice, shape (dimension,), unit length.
-        spoof_raw: the spoof detector's raw score; None where it could not judge.
+        spoof: what the speech says of spoofing; None where it could not be judged.
     """
 
     number: int
     vector: Floats = field(repr=False)
-    spoof_raw: float | None
+    spoof: SpoofEvidence | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,7 @@ class EvidenceReady:
         start: index in the call of the first sample of speech.
         end: index after the last one.
         vector: the caller's voice, shape (dimension,), unit length.
-        spoof_raw: the spoof detector's raw score; None where it could not judge.
+        spoof: what the speech says of spoofing; None where it could not be judged.
     """
 
     number: int
@@ -135,7 +136,7 @@ class EvidenceReady:
     start: int
     end: int
     vector: Floats = field(repr=False)
-    spoof_raw: float | None
+    spoof: SpoofEvidence | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +198,7 @@ class CallMachine:
                 start=request.start,
                 end=request.end,
                 vector=answer.vector,
-                spoof_raw=answer.spoof_raw,
+                spoof=answer.spoof,
             )
         ]
 

@@ -23,6 +23,7 @@ from vivavoce.call.machine import (
     Progress,
     SpeechComplete,
 )
+from vivavoce.scoring.spoofing import SpoofEvidence
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ _log = logging.getLogger(__name__)
 class Engines(Protocol):
     """What judges speech; shared by all calls."""
 
-    async def judge(self, speech: Samples) -> tuple[Floats, float | None]:
-        """The voice as a vector, shape (dimension,), and the spoof detector's raw score."""
+    async def judge(self, speech: Samples) -> tuple[Floats, SpoofEvidence | None]:
+        """The voice as a vector, shape (dimension,), and what the speech says of spoofing."""
         ...
 
 
@@ -173,8 +174,8 @@ class LiveCall:
         for event in events:
             match event:
                 case EvidenceNeeded():
-                    vector, spoof_raw = await self._engines.judge(event.speech)
-                    answer = EvidenceAnswer(number=event.number, vector=vector, spoof_raw=spoof_raw)
+                    vector, spoof = await self._engines.judge(event.speech)
+                    answer = EvidenceAnswer(number=event.number, vector=vector, spoof=spoof)
                     await self._handle(self._machine.accept(answer))
                 case EvidenceReady():
                     await self._listener.on_evidence(self, event)

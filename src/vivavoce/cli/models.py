@@ -12,7 +12,7 @@ from rich.table import Table
 from vivavoce.errors import ModelError, ModelMissing
 from vivavoce.models import pull as pulling
 from vivavoce.models import registry
-from vivavoce.models.card import beside_or_shipped, load_model, sha256_of
+from vivavoce.models.card import beside_or_shipped, calibration_suffix, load_model, sha256_of
 
 app = typer.Typer(
     help="Model files: what is installed, from where, hash, licence, measured accuracy. "
@@ -129,7 +129,10 @@ def _summary(entry: registry.Listing) -> dict[str, Any]:
         "name": entry.name,
         **{key: entry.card.get(key, "") for key in ("kind", "licence", "source", "sha256")},
         "installed": entry.installed,
-        "calibrated": beside_or_shipped(entry.path, ".calibration.json") is not None,
+        "calibrated": all(
+            beside_or_shipped(entry.path, calibration_suffix(output)) is not None
+            for output in entry.card.get("outputs", "").split() or [""]
+        ),
         "path": str(entry.path),
         "measured": entry.card.get("measured", {}),
     }

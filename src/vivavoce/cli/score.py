@@ -17,7 +17,7 @@ from vivavoce.call.speech import collect_net_speech
 from vivavoce.cli.offline import offline_models
 from vivavoce.errors import AudioError, InvalidRequest
 from vivavoce.models.engines import Models
-from vivavoce.scoring.scale import risk_score
+from vivavoce.scoring.spoofing import VERDICTS
 
 JUDGED_S = 3.0
 """Less net speech than this is not judged: the calibration of the detector begins here."""
@@ -44,7 +44,7 @@ def score(
     """Judge each recording by itself, without a server: net speech, quality, spoof evidence.
 
     A positive log-likelihood ratio (LLR) speaks for a spoof; risk 50 is reached by 1 % of genuine
-    callers. Playback is not judged yet.
+    callers. JSON has both also for synthetic speech and for playback alone.
     """
     paths = [*(recordings or []), *_listed(from_list)]
     if not paths:
@@ -79,22 +79,25 @@ def judge_recording(path: Path, models: Models, *, channel: int | None) -> dict[
     samples = read_recording(path, channel=channel).samples
     speech = collect_net_speech(samples, models.new_detector())
     seconds = len(speech) / CALL_RATE_HZ
-    synthetic = _synthetic(speech, models) if seconds >= JUDGED_S else None
-    verdict = synthetic or {"llr": None, "risk": None}
     return {
         "file": str(path),
         "net_speech_s": round(seconds, 3),
         "quality": _quality(samples, speech),
-        "spoof": {**verdict, "synthetic": verdict, "playback": {"llr": None, "risk": None}},
+        "spoof": _spoof(speech, models, seconds=seconds),
     }
 
 
-def _synthetic(speech: Samples, models: Models) -> dict[str, float | int] | None:
-    raw = models.spoof_raw(speech)
-    if raw is None:
-        return None
-    calibrated = models.judge.spoof.apply(raw, seconds=len(speech) / CALL_RATE_HZ)
-    return {"llr": round(calibrated.llr, 4), "risk": risk_score(calibrated.log10_p)}
+def _spoof(speech: Samples, models: Models, *, seconds: float) -> dict[str, Any]:
+    evidence = models.spoof_evidence(speech) if seconds >= JUDGED_S else None
+    if evidence is None:
+        unjudged = {"llr": None, "risk": None}
+        return {**unjudged, **dict.fromkeys(VERDICTS, unjudged)}
+    verdict = models.judge.spoof(evidence, seconds=seconds)
+    apart = {
+        name: {"llr": round(calibrated.llr, 4), "risk": verdict.risk_of(name)}
+        for name, calibrated in verdict.by_verdict.items()
+    }
+    return {"llr": round(verdict.llr, 4), "risk": verdict.risk, **apart}
 
 
 def _quality(samples: Samples, speech: Samples) -> str:

@@ -18,7 +18,7 @@ from rich.table import Table
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples, to_float
 from vivavoce.audio.recording import iter_recording
 from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector
-from vivavoce.errors import AudioError, InvalidRequest, ModelInvalid, NotEnoughSpeech
+from vivavoce.errors import AudioError, InvalidRequest, NotEnoughSpeech
 from vivavoce.models.card import load_model
 from vivavoce.models.registry import DEFAULT_SPEAKER_MODEL, find, models_folder
 from vivavoce.models.speaker import SpeakerEncoder
@@ -189,10 +189,8 @@ def trials(
     """
     rows = list(read_trials(table))
     model = load_model(find(models_folder(models_dir), speaker_model))
-    if model.calibration is None:
-        raise ModelInvalid(f"{model.card.name} has no calibration, so its scores mean nothing yet")
     comparer = Comparer(
-        SpeakerEncoder(model), model.calibration, SpeechDetector, beside=table.parent
+        SpeakerEncoder(model), model.calibration(), SpeechDetector, beside=table.parent
     )
     if not report(rows, comparer, jsonl=jsonl):
         raise typer.Exit(1)

@@ -7,7 +7,8 @@ Three files share a stem, which is the model's name:
 - `<name>.card.json`: what a file cannot know about itself: its hash, what was measured, on what it
   was trained, its limits. A field that the ONNX file lacks (an export made elsewhere has none) may
   be given here instead; a field given in both must agree.
-- `<name>.calibration.json`: what its scores mean; see `vivavoce.scoring.calibration`.
+- `<name>.calibration.json`: what its scores mean; see `vivavoce.scoring.calibration`. A model that
+  answers several questions has `<name>.<output>.calibration.json` for each.
 
 Card and calibration lie beside the ONNX file, or else among those shipped with vivavoce.
 """
@@ -48,6 +49,7 @@ class ModelCard:
         front_end: name of the features it takes, such as "ge2e-mel40" or "kaldi-fbank80".
         bands: values in a frame of features.
         dimension: values it gives for each item of a batch.
+        outputs: what each of these values is, where they are answers to questions of their own.
         window_frames: frames of one input; 0 if it takes any number.
         hop_frames: frames between the starts of successive windows; 0 without windows.
         scale: factor on audio of full scale -1..1 before the front end.
@@ -70,6 +72,7 @@ class ModelCard:
     dimension: int
     source: str
     licence: str
+    outputs: tuple[str, ...] = ()
     window_frames: int = 0
     hop_frames: int = 0
     scale: float = 1.0
@@ -88,6 +91,7 @@ _IN_METADATA = (
     "front_end",
     "bands",
     "dimension",
+    "outputs",
     "source",
     "licence",
     "window_frames",
@@ -128,7 +132,8 @@ class Model:
 
     Attributes:
         card: what it is.
-        calibration: what its scores mean, or None if it has none yet.
+        calibrations: what its scores mean: by output, or under "" where it has but one. One that
+            has none yet is left out.
         path: the ONNX file.
     """
 
@@ -136,15 +141,28 @@ class Model:
         self,
         card: ModelCard,
         session: Session,
-        calibration: Calibration | None,
+        calibrations: Mapping[str, Calibration],
         path: Path,
     ) -> None:
         self.card = card
         self.session = session
-        self.calibration = calibration
+        self.calibrations = calibrations
         self.path = path
         self._input_name = session.get_inputs()[0].name
         self._output_name = session.get_outputs()[0].name
+
+    def calibration(self, output: str = "") -> Calibration:
+        """What an output's scores mean.
+
+        Raises:
+            ModelInvalid: they mean nothing yet.
+        """
+        if output not in self.calibrations:
+            raise ModelInvalid(
+                f"{self.card.name} has no calibration, so its scores mean nothing; put a file"
+                f" {self.card.name}{calibration_suffix(output)} beside it"
+            )
+        return self.calibrations[output]
 
     def run(self, batch: Floats) -> Floats:
         """Features, shape (n, frames, bands), to results, shape (n, dimension)."""
@@ -168,7 +186,9 @@ def load_model(path: Path) -> Model:
         )
     session, metadata = _open(content, path)
     card = _merge(document, metadata, path)
-    model = Model(card, session, _calibration(path, card), path)
+    found = {output: _calibration(path, card, output) for output in card.outputs or ("",)}
+    calibrations = {output: each for output, each in found.items() if each is not None}
+    model = Model(card, session, calibrations, path)
     _check_shapes(session, card, path)
     _probe(model)
     return model
@@ -268,6 +288,7 @@ def _merge(document: Mapping[str, Any], metadata: Mapping[str, str], path: Path)
             front_end=str(merged["front_end"]),
             bands=int(merged["bands"]),
             dimension=int(merged["dimension"]),
+            outputs=tuple(str(merged.get("outputs", "")).split()),
             source=str(merged["source"]),
             licence=str(merged["licence"]),
             window_frames=int(merged.get("window_frames", 0)),
@@ -306,14 +327,24 @@ def _check_card(card: ModelCard, path: Path) -> None:
     positive = (card.rate_hz, card.bands, card.dimension, card.scale)
     if not all(math.isfinite(number) and number > 0 for number in positive):
         raise ModelInvalid(f"{path.name}: rate, bands, dimension and scale must be positive")
+    names = {name for name in card.outputs if name.isidentifier()}
+    if card.outputs and not len(names) == len(card.outputs) == card.dimension:
+        raise ModelInvalid(
+            f"{path.name}: each of its {card.dimension} outputs needs a name of its own, one word"
+        )
     if card.window_frames < 0 or card.hop_frames < 0:
         raise ModelInvalid(f"{path.name}: window and hop must not be negative")
     if bool(card.window_frames) != bool(card.hop_frames):
         raise ModelInvalid(f"{path.name}: window and hop are given together or not at all")
 
 
-def _calibration(path: Path, card: ModelCard) -> Calibration | None:
-    calibration_path = beside_or_shipped(path, ".calibration.json")
+def calibration_suffix(output: str) -> str:
+    """What a model's stem is followed by in the name of an output's calibration."""
+    return f".{output}.calibration.json" if output else ".calibration.json"
+
+
+def _calibration(path: Path, card: ModelCard, output: str) -> Calibration | None:
+    calibration_path = beside_or_shipped(path, calibration_suffix(output))
     if calibration_path is None:
         return None
     calibration = read_calibration(calibration_path)

@@ -1,18 +1,19 @@
 """All engines of one process, behind one face for calls and enrolments."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples, to_float
-from vivavoce.errors import ModelInvalid, NotEnoughSpeech
+from vivavoce.errors import NotEnoughSpeech
 from vivavoce.models.batch import MicroBatcher
 from vivavoce.models.card import Model, load_model
 from vivavoce.models.registry import find
 from vivavoce.models.speaker import SpeakerEncoder
 from vivavoce.models.spoof import SpoofDetector
 from vivavoce.models.vad import SpeechDetector
-from vivavoce.scoring.calibration import Calibration
 from vivavoce.scoring.judge import Judge
+from vivavoce.scoring.spoofing import SpoofEvidence
 
 
 class Models:
@@ -20,14 +21,20 @@ class Models:
 
     Attributes:
         encoder: from speech to a voice.
-        spoof: from speech to evidence of a machine.
+        spoof: from speech to evidence that it is no living voice.
         judge: what the scores of both mean.
     """
 
-    def __init__(self, speaker: Model, spoof: Model) -> None:
+    def __init__(self, speaker: Model, spoof: Sequence[Model]) -> None:
         self.encoder = SpeakerEncoder(speaker)
-        self.spoof = SpoofDetector(spoof)
-        self.judge = Judge(speaker=_calibration(speaker), spoof=_calibration(spoof))
+        self.spoof = SpoofDetector(*spoof)
+        self.judge = Judge(
+            speaker=speaker.calibration(),
+            spoof_calibrations={
+                verdict: model.calibration(verdict)
+                for verdict, model in self.spoof.by_verdict.items()
+            },
+        )
 
     @property
     def model(self) -> str:
@@ -36,8 +43,8 @@ class Models:
 
     @property
     def spoof_model(self) -> str:
-        """Name and version of the spoof detector."""
-        return f"{self.spoof.name}@{self.spoof.version}"
+        """Names and versions of the spoof detectors."""
+        return self.spoof.version
 
     @staticmethod
     def new_detector() -> SpeechDetector:
@@ -48,8 +55,8 @@ class Models:
         """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""
         return self.encoder.embed(to_float(speech), CALL_RATE_HZ)
 
-    def spoof_raw(self, speech: Samples) -> float | None:
-        """Raw spoof score of net speech, shape (n,) at the call rate; None if it is too short."""
+    def spoof_evidence(self, speech: Samples) -> SpoofEvidence | None:
+        """What net speech, shape (n,) at the call rate, says of spoofing; None if too short."""
         try:
             return self.spoof.judge(to_float(speech))
         except NotEnoughSpeech:
@@ -93,10 +100,10 @@ class Engines:
         windows = await asyncio.to_thread(encoder.prepare, to_float(speech), CALL_RATE_HZ)
         return encoder.pool(await self._voices.run(windows))
 
-    async def judge(self, speech: Samples) -> tuple[Floats, float | None]:
-        """The voice of net speech, and its raw spoof score; None if it is too short for one."""
+    async def judge(self, speech: Samples) -> tuple[Floats, SpoofEvidence | None]:
+        """The voice of net speech, and what it says of spoofing; None if it is too short."""
         vector = await self.embed(speech)
-        return vector, await asyncio.to_thread(self._models.spoof_raw, speech)
+        return vector, await asyncio.to_thread(self._models.spoof_evidence, speech)
 
     async def aclose(self) -> None:
         """Finish what runs."""
@@ -106,17 +113,14 @@ class Engines:
 def load_models(models_dir: Path, *, speaker: str, spoof: str) -> Models:
     """Load the models by name; whatever is wrong with them shows here and not in a call.
 
+    Args:
+        models_dir: where models are installed.
+        speaker: name of the encoder.
+        spoof: names of the spoof detectors, by commas.
+
     Raises:
         ModelMissing: one is not installed; says how to install it.
         ModelInvalid: one has the wrong hash, shape, card or calibration.
     """
-    return Models(load_model(find(models_dir, speaker)), load_model(find(models_dir, spoof)))
-
-
-def _calibration(model: Model) -> Calibration:
-    if model.calibration is None:
-        raise ModelInvalid(
-            f"{model.card.name} has no calibration, so its scores mean nothing; put a file"
-            f" {model.card.name}.calibration.json beside it"
-        )
-    return model.calibration
+    detectors = [load_model(find(models_dir, name.strip())) for name in spoof.split(",")]
+    return Models(load_model(find(models_dir, speaker)), detectors)

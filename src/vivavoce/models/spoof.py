@@ -1,16 +1,17 @@
-"""The spoof detector: from a caller's net speech to evidence that a machine is speaking.
+"""The spoof detector: from a caller's net speech to evidence that it is no living voice.
 
-Only synthetic speech is judged. Whether a recording is played back is another question, which this
-model was not asked; callers report that verdict as not judged.
+Two questions are asked of each window: is a machine speaking, and is a recording played back?
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
-from vivavoce.audio.spoof_features import SPOOF_BANDS, SPOOF_FRONT_END, log_linear_bands
-from vivavoce.audio.spoof_features import SPOOF_HOP_SAMPLES as _HOP_SAMPLES
+from vivavoce.audio.spoof_features import FRONT_ENDS
 from vivavoce.errors import ModelInvalid, NotEnoughSpeech
-from vivavoce.models.card import Model
+from vivavoce.models.card import Model, ModelCard
+from vivavoce.scoring.spoofing import BLOCK_S, VERDICTS, SpoofEvidence
 
 MIN_SPEECH_S = 1.0
 """Less net speech gets no score: shorter inputs were never seen in training, and the calibration
@@ -18,44 +19,36 @@ begins at 3 s."""
 
 
 class SpoofDetector:
-    """A spoof model with its front end: shared by all calls, without state.
+    """Spoof models with their front ends: shared by all calls, without state.
 
-    Raw scores are logits; positive speaks for synthetic speech. What they mean as a likelihood
-    ratio is the calibration's matter.
+    Each verdict comes from the first model that gives it. Raw scores are logits; positive speaks
+    for a spoof. What they mean as a likelihood ratio is the calibration's matter.
 
     Attributes:
-        name: the model's name.
-        version: first 12 digits of the ONNX file's SHA-256.
+        version: names of the models, each with the first 12 digits of its file's SHA-256.
+        by_verdict: the model that gives a verdict.
     """
 
-    def __init__(self, model: Model) -> None:
-        card = model.card
-        if card.kind != "spoof" or card.front_end != SPOOF_FRONT_END:
-            raise ModelInvalid(
-                f"{card.name} is a {card.kind} model on {card.front_end!r}; a spoof model on"
-                f" {SPOOF_FRONT_END!r} is needed"
-            )
-        wanted = (CALL_RATE_HZ, SPOOF_BANDS, 1)
-        if (card.rate_hz, card.bands, card.dimension) != wanted or card.window_frames == 0:
-            raise ModelInvalid(
-                f"{card.name} must take windows at {wanted[0]} Hz, {wanted[1]} bands, and give one"
-                " value"
-            )
-        self.name = card.name
-        self.version = card.sha256[:12]
-        self._model = model
-        # A frame looks one hop beyond its own: see `log_linear_bands`.
-        self._window_samples = (card.window_frames + 1) * _HOP_SAMPLES
-        self._stride_samples = card.hop_frames * _HOP_SAMPLES
+    def __init__(self, *models: Model) -> None:
+        for model in models:
+            _check(model.card)
+        self.version = "+".join(f"{model.card.name}@{model.card.sha256[:12]}" for model in models)
+        self.by_verdict = {verdict: _giving(verdict, models) for verdict in VERDICTS}
+        used = list({id(model): model for model in self.by_verdict.values()}.values())
+        spans = [_span(model.card) for model in used]
+        self._used = used
+        # The longest: a shorter one does not look at the last few samples of a window.
+        self._window_samples = max(window for window, _ in spans)
+        self._stride_samples = min(stride for _, stride in spans)
 
-    def prepare(self, audio: Floats) -> Floats:
-        """Windows of features that cover all of the speech.
+    def judge(self, audio: Floats) -> SpoofEvidence:
+        """Evidence of net speech.
 
         Args:
             audio: net speech, shape (n,), full scale -1..1, 8 kHz; its level does not matter.
 
         Returns:
-            Shape (windows, frames, bands). The last window ends with the audio, overlapping more
+            Windows that cover all of the speech. The last one ends with the audio, overlapping more
             if need be; audio shorter than a window is one window of fewer frames.
 
         Raises:
@@ -65,21 +58,42 @@ class SpoofDetector:
             raise NotEnoughSpeech(needed_s=MIN_SPEECH_S, got_s=len(audio) / CALL_RATE_HZ)
         length = min(len(audio), self._window_samples)
         last = len(audio) - length
-        starts = [*range(0, last, self._stride_samples), last]
-        return np.stack([log_linear_bands(audio[start : start + length]) for start in starts])
+        starts = np.array([*range(0, last, self._stride_samples), last])
+        cuts = [audio[start : start + length] for start in starts]
+        windows = np.zeros((len(cuts), 2 + len(VERDICTS)), np.float32)
+        windows[:, 0] = starts / CALL_RATE_HZ
+        windows[:, 1] = (starts + length) / CALL_RATE_HZ
+        for model in self._used:
+            front_end = FRONT_ENDS[model.card.front_end]
+            scores = model.run(np.stack([front_end.features(cut) for cut in cuts]))
+            for column, verdict in enumerate(VERDICTS, start=2):
+                if self.by_verdict[verdict] is model:
+                    windows[:, column] = scores[:, model.card.outputs.index(verdict)]
+        return SpoofEvidence(windows)
 
-    def score(self, windows: Floats) -> Floats:
-        """Raw scores, shape (windows,), of windows of features, shape (windows, frames, bands)."""
-        return self._model.run(windows)[:, 0]
 
-    def pool(self, logits: Floats) -> float:
-        """Evidence of the whole from that of its windows, shape (windows,): their mean."""
-        return float(np.mean(logits, dtype=np.float64))
+def _check(card: ModelCard) -> None:
+    if card.kind != "spoof" or card.front_end not in FRONT_ENDS:
+        raise ModelInvalid(
+            f"{card.name} is a {card.kind} model on {card.front_end!r}; a spoof model on"
+            f" {' or '.join(FRONT_ENDS)} is needed"
+        )
+    bands = FRONT_ENDS[card.front_end].bands
+    if (card.rate_hz, card.bands) != (CALL_RATE_HZ, bands) or card.window_frames == 0:
+        raise ModelInvalid(f"{card.name} must take windows at {CALL_RATE_HZ} Hz and {bands} bands")
+    if _span(card)[0] > BLOCK_S * CALL_RATE_HZ:
+        raise ModelInvalid(f"{card.name} must take windows of at most {BLOCK_S:g} s")
 
-    def judge(self, audio: Floats) -> float:
-        """Raw score of net speech, shape (n,), 8 kHz.
 
-        Raises:
-            NotEnoughSpeech: less than `MIN_SPEECH_S`.
-        """
-        return self.pool(self.score(self.prepare(audio)))
+def _giving(verdict: str, models: Sequence[Model]) -> Model:
+    for model in models:
+        if verdict in model.card.outputs:
+            return model
+    names = " and ".join(model.card.name for model in models) or "no model"
+    raise ModelInvalid(f"a spoof model that gives {verdict!r} is needed; there is {names}")
+
+
+def _span(card: ModelCard) -> tuple[int, int]:
+    """Samples of a window, and from window to window."""
+    front_end = FRONT_ENDS[card.front_end]
+    return front_end.samples_of(card.window_frames), card.hop_frames * front_end.hop_samples

@@ -1,6 +1,7 @@
 """The scores of a call's evidence, on the scales of the AWS face."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from vivavoce.audio.arrays import Floats
 from vivavoce.scoring.calibration import Calibrated, Calibration
 from vivavoce.scoring.scale import authentication_score, log10_any_of, risk_score
+from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +39,35 @@ class ClosestMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpoofVerdict:
+    """What a call's evidence of spoofing means.
+
+    Attributes:
+        llr: log-likelihood ratio (natural logarithm) that it is no living voice.
+        risk: 0..100 on the risk scale, for all verdicts together.
+        by_verdict: of each of `VERDICTS`.
+    """
+
+    llr: float
+    risk: int
+    by_verdict: Mapping[str, Calibrated]
+
+    def risk_of(self, verdict: str) -> int:
+        """One verdict by itself, 0..100 on the risk scale."""
+        return risk_score(self.by_verdict[verdict].log10_p)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
     """Knows what raw scores mean.
 
     Attributes:
         speaker: calibration of the speaker encoder.
-        spoof: calibration of the spoof detector.
+        spoof_calibrations: of the spoof detector, by verdict.
     """
 
     speaker: Calibration
-    spoof: Calibration
+    spoof_calibrations: Mapping[str, Calibration]
 
     def compare(self, voice: Floats, enrolled: Floats, *, seconds: float) -> VoiceMatch:
         """Is this voice, heard for so many seconds of net speech, the enrolled one?
@@ -75,8 +96,21 @@ class Judge:
         risk = risk_score(log10_any_of(calibrated.log10_p, len(wanted)))
         return ClosestMatch(index=closest if risk > 0 else None, risk=risk)
 
-    def spoof_risk(self, raw: float | None, *, seconds: float) -> int:
-        """Risk 0..100 that the voice is not a live person's; 0 where it could not be judged."""
-        if raw is None:
-            return 0
-        return risk_score(self.spoof.apply(raw, seconds=seconds).log10_p)
+    def spoof(self, evidence: SpoofEvidence, *, seconds: float) -> SpoofVerdict:
+        """Is this, heard for so many seconds of net speech, no living voice?
+
+        The verdicts are two tests of the same call. Their joint risk is that of the more certain
+        one, corrected for there being two; their joint likelihood ratio is that of either kind of
+        spoof being as likely as the other.
+        """
+        by_verdict = {
+            verdict: self.spoof_calibrations[verdict].apply(evidence.raw(verdict), seconds=seconds)
+            for verdict in VERDICTS
+        }
+        least = min(calibrated.log10_p for calibrated in by_verdict.values())
+        llrs = [calibrated.llr for calibrated in by_verdict.values()]
+        return SpoofVerdict(
+            llr=float(np.logaddexp.reduce(llrs)) - math.log(len(llrs)),
+            risk=risk_score(log10_any_of(least, len(VERDICTS))),
+            by_verdict=by_verdict,
+        )

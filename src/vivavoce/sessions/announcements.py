@@ -31,7 +31,12 @@ from vivavoce.errors import (
     Throttled,
 )
 from vivavoce.ids import is_generated, unique_id
-from vivavoce.sessions.evaluation import AuthenticationOutcome, Evaluation, FraudOutcomeGiven
+from vivavoce.sessions.evaluation import (
+    AuthenticationOutcome,
+    Evaluation,
+    FraudOutcomeGiven,
+    SpoofingGiven,
+)
 from vivavoce.store.records import Evidence, Job, Session
 
 Body = dict[str, Any]
@@ -541,9 +546,9 @@ def _fraud(outcome: FraudOutcomeGiven | None) -> Body | None:
                 # AWS's guide has the watchlist here, its registry in the configuration.
                 "watchlistId": outcome.watchlist_id,
             },
-            "voiceSpoofingRisk": {"riskScore": outcome.spoofing_risk},
+            "voiceSpoofingRisk": _spoofing(outcome.spoofing),
         }
-        if outcome.known_fraudster_risk is not None
+        if outcome.spoofing is not None
         else None,
         "audioAggregationStartedAt": _instant(outcome.started_ms),
         "audioAggregationEndedAt": _instant(outcome.ended_ms),
@@ -551,6 +556,21 @@ def _fraud(outcome: FraudOutcomeGiven | None) -> Body | None:
             "riskThreshold": outcome.risk_threshold,
             "watchlistId": outcome.watchlist_id,
         },
+    }
+
+
+def _spoofing(spoofing: SpoofingGiven) -> Body:
+    def verdict(name: str) -> Body | None:
+        if name not in spoofing.verdicts:
+            return None
+        risk, llr = spoofing.verdicts[name]
+        return {"riskScore": risk, "logLikelihoodRatio": llr}
+
+    return {
+        "riskScore": spoofing.risk,
+        # Ours: AWS told synthetic speech and playback in one.
+        "syntheticSpeech": verdict("synthetic"),
+        "playback": verdict("playback"),
     }
 
 

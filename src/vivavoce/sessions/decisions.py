@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from vivavoce.clock import iso_utc
-from vivavoce.sessions.evaluation import AuthenticationOutcome, Draft, FraudOutcomeGiven
+from vivavoce.scoring.spoofing import VERDICTS
+from vivavoce.sessions.evaluation import (
+    AuthenticationOutcome,
+    Draft,
+    FraudOutcomeGiven,
+    SpoofingGiven,
+)
 from vivavoce.store.records import Evidence, Session
 
 
@@ -84,11 +90,18 @@ def _fraud(outcome: FraudOutcomeGiven) -> dict[str, Any]:
         "reasons": list(outcome.reasons),
         "knownFraudsterRisk": outcome.known_fraudster_risk,
         "generatedFraudsterId": outcome.fraudster_id,
-        "voiceSpoofingRisk": outcome.spoofing_risk,
+        **_spoofing(outcome.spoofing),
         "riskThreshold": outcome.risk_threshold,
         "watchlistId": outcome.watchlist_id,
         **_aggregation(outcome),
     }
+
+
+def _spoofing(spoofing: SpoofingGiven | None) -> dict[str, Any]:
+    if spoofing is None:
+        return {"voiceSpoofingRisk": None, "spoofing": None}
+    verdicts = {name: {"risk": risk, "llr": llr} for name, (risk, llr) in spoofing.verdicts.items()}
+    return {"voiceSpoofingRisk": spoofing.risk, "spoofing": verdicts or None}
 
 
 def _aggregation(outcome: AuthenticationOutcome | FraudOutcomeGiven) -> dict[str, Any]:
@@ -105,7 +118,8 @@ def _evidence(evidence: Evidence | None) -> dict[str, Any] | None:
         "number": evidence.number,
         "netSpeechSeconds": round(evidence.net_speech_s, 3),
         "model": evidence.model,
-        "spoofRaw": evidence.spoof_raw,
+        "spoofRaw": evidence.spoof
+        and {verdict: round(evidence.spoof.raw(verdict), 4) for verdict in VERDICTS},
     }
 
 

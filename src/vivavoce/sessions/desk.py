@@ -410,7 +410,7 @@ class SessionDesk:
             ended_ms=call.at_ms(evidence.end, now_ms=now_ms),
             model=self._encoder.model,
             vector=evidence.vector,
-            spoof_raw=evidence.spoof_raw,
+            spoof=evidence.spoof,
         )
 
         def work(tx: Transaction) -> None:

@@ -13,6 +13,7 @@ from vivavoce.sessions.evaluation import (
     AuthenticationOutcome,
     Evaluation,
     FraudOutcomeGiven,
+    SpoofingGiven,
 )
 from vivavoce.store.records import Fraudster, Session
 
@@ -129,7 +130,6 @@ def _authentication(outcome: AuthenticationOutcome, session: Session) -> Documen
 
 
 def _fraud(outcome: FraudOutcomeGiven) -> Document:
-    judged = outcome.known_fraudster_risk is not None
     return present(
         {
             "FraudDetectionResultId": outcome.result_id,
@@ -146,12 +146,39 @@ def _fraud(outcome: FraudOutcomeGiven) -> Document:
                         "GeneratedFraudsterId": outcome.fraudster_id,
                     }
                 ),
-                "VoiceSpoofingRisk": {"RiskScore": outcome.spoofing_risk},
+                "VoiceSpoofingRisk": _spoofing(outcome.spoofing),
             }
-            if judged
+            if outcome.spoofing is not None
             else None,
             "AudioAggregationStartedAt": seconds(outcome.started_ms),
             "AudioAggregationEndedAt": seconds(outcome.ended_ms),
+        }
+    )
+
+
+def _spoofing(spoofing: SpoofingGiven) -> Document:
+    def verdict(name: str) -> Document | None:
+        if name not in spoofing.verdicts:
+            return None
+        risk, llr = spoofing.verdicts[name]
+        return {"RiskScore": risk, "LogLikelihoodRatio": llr}
+
+    return present(
+        {
+            "RiskScore": spoofing.risk,
+            "LogLikelihoodRatio": spoofing.llr,
+            "SyntheticSpeech": verdict("synthetic"),
+            "Playback": verdict("playback"),
+            "Windows": [
+                {
+                    "StartSeconds": start_s,
+                    "EndSeconds": end_s,
+                    "SyntheticSpeech": synthetic,
+                    "Playback": playback,
+                }
+                for start_s, end_s, synthetic, playback in spoofing.windows
+            ]
+            or None,
         }
     )
 

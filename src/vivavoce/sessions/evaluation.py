@@ -10,9 +10,10 @@ Source: voice-id-behaviour.md section 8.
 import hashlib
 import json
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from vivavoce.audio.arrays import Floats
 from vivavoce.call.machine import FRAUD_S
@@ -24,6 +25,7 @@ from vivavoce.scoring.decide import (
     speaker_decision,
 )
 from vivavoce.scoring.judge import Judge
+from vivavoce.scoring.spoofing import SpoofEvidence
 from vivavoce.store.records import (
     Evidence,
     Result,
@@ -54,6 +56,39 @@ class AuthenticationOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpoofingGiven:
+    """What a fraud decision says of spoofing.
+
+    Attributes:
+        risk: 0..100, synthetic speech and playback together.
+        llr: log-likelihood ratio of both together; None where the speech could not be judged.
+        verdicts: of each verdict its risk and its log-likelihood ratio.
+        windows: start and end in seconds of net speech, and the raw score of each verdict.
+    """
+
+    risk: int
+    llr: float | None = None
+    verdicts: Mapping[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
+    windows: tuple[tuple[float, ...], ...] = ()
+
+    @classmethod
+    def of(cls, evidence: SpoofEvidence | None, judge: Judge, *, seconds: float) -> Self:
+        """What evidence from so many seconds of net speech means; no risk where there is none."""
+        if evidence is None:
+            return cls(risk=0)
+        verdict = judge.spoof(evidence, seconds=seconds)
+        return cls(
+            risk=verdict.risk,
+            llr=round(verdict.llr, 4),
+            verdicts={
+                name: (verdict.risk_of(name), round(calibrated.llr, 4))
+                for name, calibrated in verdict.by_verdict.items()
+            },
+            windows=tuple(tuple(round(float(x), 3) for x in window) for window in evidence.windows),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FraudOutcomeGiven:
     """The answer to: is the caller a fraud? Times in ms since the epoch."""
 
@@ -64,7 +99,7 @@ class FraudOutcomeGiven:
     reasons: tuple[str, ...] = ()
     known_fraudster_risk: int | None = None
     fraudster_id: str | None = None
-    spoofing_risk: int | None = None
+    spoofing: SpoofingGiven | None = None
     started_ms: int | None = None
     ended_ms: int | None = None
 
@@ -191,7 +226,7 @@ class _Drafting:
                 started_ms=evidence.started_ms,
                 ended_ms=evidence.ended_ms,
             )
-        new.append(self._result("authentication", outcome.result_id, basis, _plain(outcome)))
+        new.append(self._result("authentication", outcome.result_id, basis, asdict(outcome)))
         return outcome
 
     def _score(self, voice: Floats, evidence: Evidence) -> int:
@@ -216,7 +251,7 @@ class _Drafting:
             [evidence.number, self.model] if enough and evidence else None,
         )
         if (given := self._given("fraud", basis)) is not None:
-            return replace(FraudOutcomeGiven(**given), reasons=tuple(given["reasons"]))
+            return _fraud_from(given)
         outcome = FraudOutcomeGiven(
             result_id=unique_id(),
             decision="NOT_ENOUGH_SPEECH",
@@ -226,7 +261,7 @@ class _Drafting:
         # A voice that had to be forgotten cannot be judged anew; what was given out stands.
         if enough and evidence is not None and evidence.vector is not None:
             outcome = self._judge_fraud(evidence, evidence.vector, outcome)
-        new.append(self._result("fraud", outcome.result_id, basis, _plain(outcome)))
+        new.append(self._result("fraud", outcome.result_id, basis, asdict(outcome)))
         return outcome
 
     def _judge_fraud(
@@ -245,9 +280,9 @@ class _Drafting:
             [voiceprint.vector for voiceprint in wanted],
             seconds=evidence.net_speech_s,
         )
-        spoofing = self.judge.spoof_risk(evidence.spoof_raw, seconds=evidence.net_speech_s)
+        spoofing = SpoofingGiven.of(evidence.spoof, self.judge, seconds=evidence.net_speech_s)
         decided = fraud_outcome(
-            known_fraudster=closest.risk, spoofing=spoofing, threshold=session.risk_threshold
+            known_fraudster=closest.risk, spoofing=spoofing.risk, threshold=session.risk_threshold
         )
         return replace(
             outcome,
@@ -255,7 +290,7 @@ class _Drafting:
             reasons=decided.reasons,
             known_fraudster_risk=closest.risk,
             fraudster_id=None if closest.index is None else wanted[closest.index].owner_id,
-            spoofing_risk=spoofing,
+            spoofing=spoofing,
             started_ms=evidence.started_ms,
             ended_ms=evidence.ended_ms,
         )
@@ -309,8 +344,19 @@ def _warn_once(made_by: str, in_use: str) -> None:
     )
 
 
-def _plain(outcome: AuthenticationOutcome | FraudOutcomeGiven) -> dict[str, Any]:
-    return {name: getattr(outcome, name) for name in outcome.__slots__}
+def _fraud_from(given: dict[str, Any]) -> FraudOutcomeGiven:
+    """What was written as JSON, which knows no tuples."""
+    spoofing = given["spoofing"]
+    return replace(
+        FraudOutcomeGiven(**given),
+        reasons=tuple(given["reasons"]),
+        spoofing=spoofing
+        and replace(
+            SpoofingGiven(**spoofing),
+            verdicts={name: (risk, llr) for name, (risk, llr) in spoofing["verdicts"].items()},
+            windows=tuple(tuple(window) for window in spoofing["windows"]),
+        ),
+    )
 
 
 def _fingerprint(*facts: object) -> bytes:

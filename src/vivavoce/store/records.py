@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vivavoce.audio.arrays import Floats
+from vivavoce.scoring.spoofing import SpoofEvidence
 
 DomainStatus = Literal["ACTIVE", "PENDING", "SUSPENDED"]
 SpeakerStatus = Literal["ENROLLED", "EXPIRED", "OPTED_OUT", "PENDING"]
@@ -198,7 +199,7 @@ class Evidence:
         ended_ms: when its last speech was said.
         model: name and version of the encoder.
         vector: the caller's voice, shape (dimension,), unit length; None once it was forgotten.
-        spoof_raw: the spoof detector's raw score; None where it could not judge.
+        spoof: what the speech says of spoofing; None where it could not be judged.
     """
 
     session_id: str
@@ -209,7 +210,7 @@ class Evidence:
     ended_ms: int
     model: str
     vector: Floats | None = field(repr=False)
-    spoof_raw: float | None
+    spoof: SpoofEvidence | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

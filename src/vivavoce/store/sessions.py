@@ -21,6 +21,7 @@ from sqlalchemy import (
 from vivavoce.audio.arrays import Samples
 from vivavoce.errors import NotFound
 from vivavoce.ids import is_generated
+from vivavoce.scoring.spoofing import SpoofEvidence
 from vivavoce.store import places, tables
 from vivavoce.store.lookup import LookUp
 from vivavoce.store.quotas import Quotas, require_room
@@ -323,7 +324,7 @@ class EvidenceRows:
                 else sealer.seal_vector(
                     evidence.vector, places.evidence_vector(evidence.session_id)
                 ),
-                spoof_raw=evidence.spoof_raw,
+                spoof_windows=None if evidence.spoof is None else evidence.spoof.to_bytes(),
             )
         )
 
@@ -348,7 +349,9 @@ class EvidenceRows:
             vector=None
             if row.sealed_vector is None
             else sealer.open_vector(row.sealed_vector, places.evidence_vector(row.session_id)),
-            spoof_raw=row.spoof_raw,
+            spoof=None
+            if row.spoof_windows is None
+            else SpoofEvidence.from_bytes(row.spoof_windows),
         )
 
     def remove(self, session_id: str) -> None:

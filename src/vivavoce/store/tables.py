@@ -245,7 +245,7 @@ evidence = Table(
     Column("ended_ms", BigInteger, nullable=False),
     Column("model", String(128), nullable=False),
     Column("sealed_vector", LargeBinary),  # absent once the voice had to be forgotten
-    Column("spoof_raw", Float),
+    Column("spoof_windows", LargeBinary),
 )
 
 results = Table(

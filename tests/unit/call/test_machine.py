@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fakes import LoudDetector, ScriptedDetector, cut, silence, towards, voice
+from tests.fakes import LoudDetector, ScriptedDetector, cut, silence, spoof_evidence, towards, voice
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.machine import (
     Audio,
@@ -193,12 +193,13 @@ def test_an_answer_becomes_evidence_once():
     call = machine(authentication_samples=5 * S)
     requests = [e for e in feed(call, spoken(11)) if isinstance(e, EvidenceNeeded)]
     for request in reversed(requests):  # engines may answer in any order
-        answer = EvidenceAnswer(number=request.number, vector=towards(1), spoof_raw=None)
+        answer = EvidenceAnswer(number=request.number, vector=towards(1), spoof=spoof_evidence())
         (ready,) = call.accept(answer)
         assert isinstance(ready, EvidenceReady)
         assert ready.number == request.number
         assert ready.net_speech_samples == len(request.speech)
         assert (ready.start, ready.end) == (request.start, request.end)
         assert ready.vector is answer.vector
+        assert ready.spoof is answer.spoof
         with pytest.raises(KeyError):
             call.accept(answer)

@@ -50,6 +50,21 @@ def test_without_a_command_it_lists(run, write_model):
     assert "verify" in run("--help").stdout
 
 
+def test_a_model_is_calibrated_when_each_of_its_outputs_is(run, write_model, network, tmp_path):
+    content, _ = network(80, 2, {})
+    write_model(content=content, dimension=2, outputs="one two")
+
+    def calibrated():
+        entries = {entry["name"]: entry for entry in json.loads(run("list", "--json").stdout)}
+        return entries["tiny"]["calibrated"]
+
+    for name, expected in (("calibration", False), ("one.calibration", False)):
+        (tmp_path / f"tiny.{name}.json").touch()
+        assert calibrated() is expected
+    (tmp_path / "tiny.two.calibration.json").touch()
+    assert calibrated() is True
+
+
 def test_a_good_model_verifies(run, write_model, tmp_path):
     path = write_model()
     reports = {r["name"]: r for r in json.loads(run("verify", "--json").stdout)}

@@ -9,7 +9,7 @@ from vivavoce.models.card import SHIPPED_DIR, load_model, metadata_of
 from vivavoce.scoring.calibration import Calibration, Condition, write_calibration
 
 
-def write_calibration_for(path, *, model="tiny", sha256=None):
+def write_calibration_for(path, *, model="tiny", sha256=None, ending=".calibration.json"):
     condition = Condition(
         seconds=10, slope=20, offset=-14, tail_raw=(0.5, 0.7, 0.9), tail_log10_p=(-0.3, -1, -3)
     )
@@ -18,7 +18,7 @@ def write_calibration_for(path, *, model="tiny", sha256=None):
         model_sha256=sha256 or hashlib.sha256(path.read_bytes()).hexdigest(),
         conditions=(condition,),
     )
-    write_calibration(path.with_name("tiny.calibration.json"), calibration, made_from={})
+    write_calibration(path.with_name(f"tiny{ending}"), calibration, made_from={})
 
 
 def test_a_foreign_export_is_described_by_its_card_alone(write_model):
@@ -27,7 +27,8 @@ def test_a_foreign_export_is_described_by_its_card_alone(write_model):
     assert model.card.front_end == "kaldi-fbank80"
     assert model.card.scale == 32768.0
     assert model.card.subtract_mean is True
-    assert model.calibration is None
+    assert model.calibrations == {}
+    assert model.card.outputs == ()
     assert model.run(np.ones((3, 50, 80), np.float32)).shape == (3, 12)
 
 
@@ -48,9 +49,58 @@ def test_a_file_that_describes_itself_needs_little_card(write_model):
 def test_a_calibration_beside_the_model_is_read(write_model):
     path = write_model()
     write_calibration_for(path)
-    calibration = load_model(path).calibration
-    assert calibration is not None
-    assert calibration.apply(0.8, seconds=10).llr == pytest.approx(2.0)
+    model = load_model(path)
+    assert list(model.calibrations) == [""]
+    assert model.calibration().apply(0.8, seconds=10).llr == pytest.approx(2.0)
+
+
+def test_a_model_without_calibration_says_which_file_it_lacks(write_model):
+    with pytest.raises(ModelInvalid, match=r"put a file tiny\.calibration\.json beside it"):
+        load_model(write_model()).calibration()
+
+
+@pytest.fixture
+def write_two_outputs(write_model, network):
+    """Writes a tiny model that answers two questions."""
+
+    def write(outputs="one two", *, metadata=None):
+        content, _ = network(80, 2, metadata or {})
+        return write_model(content=content, dimension=2, outputs=outputs)
+
+    return write
+
+
+def test_each_output_has_a_calibration_of_its_own(write_two_outputs):
+    path = write_two_outputs()
+    write_calibration_for(path, ending=".two.calibration.json")
+    write_calibration_for(path)  # of no output
+    model = load_model(path)
+    assert model.card.outputs == ("one", "two")
+    assert list(model.calibrations) == ["two"]
+    assert model.calibration("two").apply(0.8, seconds=10).llr == pytest.approx(2.0)
+    for absent, name in (("one", r"tiny\.one\.calibration\.json"), ("", r"tiny\.calibration")):
+        with pytest.raises(ModelInvalid, match=name):
+            model.calibration(absent)
+
+
+def test_an_outputs_calibration_of_another_model_is_refused(write_two_outputs):
+    path = write_two_outputs()
+    write_calibration_for(path, sha256="0" * 64, ending=".one.calibration.json")
+    with pytest.raises(ModelInvalid, match=r"tiny\.one\.calibration\.json was made for another"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("outputs", ["one", "one one", "one two three", "one ../two", ["a", "b"]])
+def test_each_output_needs_a_name_of_its_own(write_two_outputs, outputs):
+    with pytest.raises(ModelInvalid, match="each of its 2 outputs needs a name"):
+        load_model(write_two_outputs(outputs))
+
+
+def test_a_file_names_its_outputs_itself_and_its_card_must_agree(write_two_outputs):
+    metadata = metadata_of({"outputs": "one two"})
+    assert load_model(write_two_outputs(None, metadata=metadata)).card.outputs == ("one", "two")
+    with pytest.raises(ModelInvalid, match="outputs"):
+        load_model(write_two_outputs("two one", metadata=metadata))
 
 
 @pytest.mark.parametrize("wrong", [{"model": "other"}, {"sha256": "0" * 64}])
@@ -158,4 +208,4 @@ def test_a_shipped_calibration_is_not_taken_for_another_model_of_that_name(write
     path = write_model(name="ge2e")
     retrained = path.rename(path.with_name("ge2e.onnx"))
     path.with_name("tiny.card.json").rename(path.with_name("ge2e.card.json"))
-    assert load_model(retrained).calibration is None
+    assert load_model(retrained).calibrations == {}

@@ -1,28 +1,34 @@
 """The shipped spoof detector as a mechanism; how well it detects is the benchmark's matter."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vivavoce.audio.spoof_features import SPOOF_BANDS
 from vivavoce.errors import ModelInvalid, NotEnoughSpeech
 from vivavoce.models.card import SHIPPED_DIR, Model, load_model
 from vivavoce.models.spoof import SpoofDetector
+from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
+from vivavoce.settings import Settings
 
-SHIPPED = SHIPPED_DIR / "spoof-v1.onnx"
+NAMES = Settings.model_fields["spoof_model"].default.split(",")
+
+
+def shipped() -> list[Model]:
+    return [load_model(SHIPPED_DIR / f"{name}.onnx") for name in NAMES]
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return load_model(SHIPPED)
+def models() -> list[Model]:
+    return shipped()
 
 
 @pytest.fixture(scope="module")
-def detector(model: Model) -> SpoofDetector:
-    return SpoofDetector(model)
+def detector(models: list[Model]) -> SpoofDetector:
+    return SpoofDetector(*models)
 
 
 def _voice(seconds: float) -> np.ndarray:
@@ -37,56 +43,89 @@ def _voice(seconds: float) -> np.ndarray:
     return audio.astype(np.float32)
 
 
-def test_the_shipped_model_is_small_and_says_what_it_is_and_what_it_is_not(model: Model):
-    assert SHIPPED.stat().st_size < 5_000_000
-    assert model.card.kind == "spoof"
-    assert model.calibration is not None
-    assert model.card.trained_on
-    assert model.card.measured
-    assert any("playback" in limit.lower() for limit in model.card.limits)
+def _raws(evidence: SpoofEvidence) -> list[float]:
+    return [evidence.raw(verdict) for verdict in VERDICTS]
 
 
-def test_the_same_audio_always_gets_the_same_score(model: Model, detector: SpoofDetector):
+def test_the_shipped_models_are_small_and_say_what_they_are_and_what_not(models: list[Model]):
+    for model in models:
+        assert model.path.stat().st_size < 5_000_000
+        assert model.card.kind == "spoof"
+        assert model.card.trained_on
+        assert model.card.measured
+        assert model.card.limits
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_each_verdict_is_calibrated(detector: SpoofDetector, verdict: str):
+    calibration = detector.by_verdict[verdict].calibration(verdict)
+    assert [c.seconds for c in calibration.conditions] == [3, 5, 10, 20]
+    assert calibration.apply(30.0, seconds=10).llr > calibration.apply(-30.0, seconds=10).llr
+
+
+def test_each_verdict_comes_from_the_first_model_that_gives_it(models: list[Model]):
+    first, second = models
+    assert (first.card.outputs, second.card.outputs) == (("synthetic",), VERDICTS)
+    audio = _voice(6.0)
+    both, swapped, alone = (
+        SpoofDetector(*chosen).judge(audio) for chosen in (models, models[::-1], [second])
+    )
+    assert both.raw("playback") == alone.raw("playback")
+    assert both.raw("synthetic") != alone.raw("synthetic")
+    np.testing.assert_array_equal(swapped.windows, alone.windows)
+
+
+def test_models_that_leave_a_verdict_open_are_refused(models: list[Model]):
+    with pytest.raises(ModelInvalid, match="'playback' is needed"):
+        SpoofDetector(models[0])
+
+
+def test_the_same_audio_always_gets_the_same_score(models: list[Model], detector: SpoofDetector):
     audio = _voice(7.3)
-    again = SpoofDetector(load_model(SHIPPED))
-    assert detector.judge(audio) == detector.judge(audio.copy()) == again.judge(audio)
-    assert detector.name == "spoof-v1"
-    assert detector.version == model.card.sha256[:12]
+    evidence = detector.judge(audio)
+    again = SpoofDetector(*shipped()).judge(audio.copy())
+    np.testing.assert_array_equal(again.windows, evidence.windows)
+    versions = [f"{model.card.name}@{model.card.sha256[:12]}" for model in models]
+    assert detector.version == "+".join(versions)
 
 
 @settings(deadline=None, max_examples=15)
 @given(gain_db=st.floats(-30, 15))
 def test_level_does_not_matter(gain_db: float):
-    detector = SpoofDetector(load_model(SHIPPED))
+    detector = SpoofDetector(*shipped())
     audio = _voice(4.0)
     louder = audio * np.float32(10 ** (gain_db / 20))
-    assert detector.judge(louder) == pytest.approx(detector.judge(audio), abs=0.05)
+    assert _raws(detector.judge(louder)) == pytest.approx(_raws(detector.judge(audio)), abs=0.05)
 
 
 @pytest.mark.parametrize(
     ("seconds", "windows"), [(1.0, 1), (3.0, 1), (4.0, 1), (4.5, 2), (10.0, 4), (30.0, 14)]
 )
 def test_windows_cover_all_of_the_speech(detector: SpoofDetector, seconds: float, windows: int):
-    prepared = detector.prepare(_voice(seconds))
-    assert prepared.shape[0] == windows
-    assert prepared.shape[2] == SPOOF_BANDS
-    assert prepared.dtype == np.float32
-    assert detector.score(prepared).shape == (windows,)
+    found = detector.judge(_voice(seconds)).windows
+    assert found.shape == (windows, 2 + len(VERDICTS))
+    assert found.dtype == np.float32
+    starts, ends = found[:, 0], found[:, 1]
+    assert (starts[0], ends[-1]) == (0, pytest.approx(seconds))
+    assert (starts[1:] < ends[:-1]).all()
+    assert (np.diff(starts) > 0).all()
+    assert (ends - starts).max() < 4.1
 
 
 def test_the_last_words_count_too(detector: SpoofDetector):
     audio = _voice(9.1)
     changed = audio.copy()
     changed[-2000:] = 0.05 * np.random.default_rng(2).standard_normal(2000)
-    assert detector.judge(changed) != detector.judge(audio)
+    before, after = _raws(detector.judge(audio)), _raws(detector.judge(changed))
+    assert all(a != b for a, b in zip(before, after, strict=True))
 
 
-def test_evidence_of_the_whole_is_the_mean_of_its_windows(detector: SpoofDetector):
+def test_a_window_gets_the_score_that_its_speech_alone_would_get(detector: SpoofDetector):
     audio = _voice(12.0)
-    logits = detector.score(detector.prepare(audio))
-    assert detector.judge(audio) == pytest.approx(float(logits.mean()), abs=1e-5)
-    one_by_one = [float(detector.score(window[None])[0]) for window in detector.prepare(audio)]
-    np.testing.assert_allclose(logits, one_by_one, atol=1e-4)
+    for start_s, end_s, *scores in detector.judge(audio).windows:
+        alone = detector.judge(audio[round(start_s * 8000) : round(end_s * 8000)])
+        assert len(alone.windows) == 1
+        np.testing.assert_allclose(alone.windows[0, 2:], scores, atol=1e-4)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 255, 7999])
@@ -108,12 +147,24 @@ def test_too_little_speech_is_refused_with_what_is_missing(detector: SpoofDetect
     ids=["silence", "noise", "clipping", "constant"],
 )
 def test_what_is_no_speech_gets_a_finite_score(detector: SpoofDetector, audio: np.ndarray):
-    assert np.isfinite(detector.judge(audio))
+    evidence = detector.judge(audio)
+    assert np.isfinite(evidence.windows).all()
+    assert np.isfinite(_raws(evidence)).all()
 
 
-@pytest.mark.parametrize("change", [{"kind": "speaker"}, {"front_end": "x"}, {"window_frames": 0}])
-def test_a_model_of_another_kind_is_refused(model: Model, change: dict[str, str | int]):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "speaker"},
+        {"front_end": "x"},
+        {"window_frames": 0},
+        {"window_frames": 1100},  # longer than a block of the evidence
+        {"outputs": ("other", "playback")},
+    ],
+)
+def test_a_model_of_another_kind_is_refused(models: list[Model], change: dict[str, Any]):
+    model = models[1]
     card = replace(model.card, **change)
-    other = Model(card, model.session, model.calibration, model.path)
+    other = Model(card, model.session, model.calibrations, model.path)
     with pytest.raises(ModelInvalid, match=r"needed|must take"):
         SpoofDetector(other)

@@ -1,7 +1,13 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.fakes import straight_judge, towards
+from tests.fakes import spoof_evidence, straight_calibration, straight_judge, towards
+from vivavoce.scoring.judge import Judge
 
 JUDGE = straight_judge()
 CALLER = towards(1)
@@ -38,9 +44,54 @@ def test_an_empty_list_or_no_likeness_names_nobody():
         assert (closest.index, closest.risk) == (None, 0)
 
 
-@pytest.mark.parametrize(("raw", "risk"), [(None, 0), (-3.0, 0), (0.5, 50), (0.75, 75), (9.0, 100)])
-def test_the_spoof_score_becomes_a_risk(raw, risk):
-    assert JUDGE.spoof_risk(raw, seconds=10) == risk
+@pytest.mark.parametrize(
+    ("raw", "risk", "joint"), [(-3.0, 0, 0), (0.5, 50, 42), (0.75, 75, 67), (9.0, 100, 100)]
+)
+def test_a_spoof_score_becomes_a_risk_of_its_own_and_one_of_two_tests(raw, risk, joint):
+    for scores in ({"synthetic": raw}, {"playback": raw}):
+        verdict = JUDGE.spoof(spoof_evidence(**scores), seconds=10)
+        (name,) = scores
+        assert verdict.risk_of(name) == risk
+        assert verdict.by_verdict[name].raw == raw
+        assert verdict.risk == joint
+
+
+def test_either_kind_of_spoof_being_as_likely_makes_the_joint_likelihood_ratio():
+    verdict = JUDGE.spoof(spoof_evidence(0.7, 0.2), seconds=10)
+    synthetic, playback = 10 * 0.7 - 5, 10 * 0.2 - 5
+    assert verdict.by_verdict["synthetic"].llr == pytest.approx(synthetic, abs=1e-5)
+    assert verdict.by_verdict["playback"].llr == pytest.approx(playback, abs=1e-5)
+    expected = math.log((math.exp(synthetic) + math.exp(playback)) / 2)
+    assert verdict.llr == pytest.approx(expected, abs=1e-5)
+
+
+def test_each_verdict_has_its_own_calibration():
+    (condition,) = straight_calibration().conditions
+    steep = replace(straight_calibration(), conditions=(replace(condition, slope=100.0),))
+    judge = Judge(
+        speaker=straight_calibration(),
+        spoof_calibrations={"synthetic": straight_calibration(), "playback": steep},
+    )
+    by_verdict = judge.spoof(spoof_evidence(0.5, 0.5), seconds=10).by_verdict
+    assert {name: each.llr for name, each in by_verdict.items()} == {
+        "synthetic": 0.0,
+        "playback": 45.0,
+    }
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0, 3))
+def test_more_evidence_of_either_kind_is_never_less_in_all(synthetic, playback, more):
+    verdict = JUDGE.spoof(spoof_evidence(synthetic, playback), seconds=10)
+    apart = [each.llr for each in verdict.by_verdict.values()]
+    assert min(apart) - 1e-6 <= verdict.llr <= max(apart) + 1e-6
+    assert verdict.risk <= max(verdict.risk_of(name) for name in verdict.by_verdict)
+    for raised in (
+        spoof_evidence(synthetic + more, playback),
+        spoof_evidence(synthetic, playback + more),
+    ):
+        higher = JUDGE.spoof(raised, seconds=10)
+        assert higher.risk >= verdict.risk
+        assert higher.llr >= verdict.llr - 1e-9
 
 
 def test_a_voice_that_is_no_vector_is_like_nobody():

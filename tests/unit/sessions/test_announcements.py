@@ -15,7 +15,12 @@ from tests.rows import FRAUDSTER_ID, JOB_ID, SESSION_ID, SPEAKER_ID, WATCHLIST_I
 from vivavoce import errors
 from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import EnrollmentData, RegistrationData
-from vivavoce.sessions.evaluation import AuthenticationOutcome, Evaluation, FraudOutcomeGiven
+from vivavoce.sessions.evaluation import (
+    AuthenticationOutcome,
+    Evaluation,
+    FraudOutcomeGiven,
+    SpoofingGiven,
+)
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference" / "events"
 DOMAIN_ID = "7777aaaaaaaa7777777777"
@@ -67,7 +72,12 @@ RISKY = FraudOutcomeGiven(
     reasons=("KNOWN_FRAUDSTER",),
     known_fraudster_risk=80,
     fraudster_id=FRAUDSTER_ID,
-    spoofing_risk=3,
+    spoofing=SpoofingGiven(
+        risk=3,
+        llr=-4.5,
+        verdicts={"synthetic": (5, -4.0), "playback": (1, -6.25)},
+        windows=((0.0, 4.022, -3.5, -6.125),),
+    ),
     started_ms=NOW_MS - 2_000,
     ended_ms=NOW_MS - 1_000,
 )
@@ -413,12 +423,27 @@ def test_an_evaluation_shows_both_decisions_and_the_watchlist_twice():
                     "riskScore": 80,
                     "watchlistId": WATCHLIST_ID,
                 },
-                "voiceSpoofingRisk": {"riskScore": 3},
+                "voiceSpoofingRisk": {
+                    "riskScore": 3,
+                    "syntheticSpeech": {"riskScore": 5, "logLikelihoodRatio": -4.0},
+                    "playback": {"riskScore": 1, "logLikelihoodRatio": -6.25},
+                },
             },
             "audioAggregationStartedAt": "2021-10-04T22:53:05.007Z",
             "audioAggregationEndedAt": "2021-10-04T22:53:06.007Z",
             "configuration": {"riskThreshold": 50, "watchlistId": WATCHLIST_ID},
         },
+    }
+
+
+def test_speech_that_could_not_be_judged_for_spoofing_has_no_verdicts():
+    unjudged = replace(RISKY, spoofing=SpoofingGiven(risk=0))
+    evaluation = Evaluation(session=SESSION, authentication=None, fraud=unjudged)
+    detail = checked(announcements.evaluate_session(ARN, evaluation, now_ms=NOW_MS))
+    assert detail["session"]["fraudDetectionResult"]["riskDetails"]["voiceSpoofingRisk"] == {
+        "riskScore": 0,
+        "syntheticSpeech": None,
+        "playback": None,
     }
 
 
@@ -676,6 +701,13 @@ authentications = (
         acceptance_threshold=scores,
     )
 )
+verdicts = st.tuples(scores, st.floats(-100, 100))
+spoofings = st.builds(SpoofingGiven, risk=st.just(0)) | st.builds(
+    SpoofingGiven,
+    risk=scores,
+    llr=st.floats(-100, 100),
+    verdicts=st.fixed_dictionaries({"synthetic": verdicts, "playback": verdicts}),
+)
 frauds = (
     st.none()
     | st.builds(
@@ -697,7 +729,7 @@ frauds = (
         watchlist_id=unique_ids,
         known_fraudster_risk=scores,
         fraudster_id=st.none() | generated_ids,
-        spoofing_risk=scores,
+        spoofing=spoofings,
         started_ms=instants,
         ended_ms=instants,
     )

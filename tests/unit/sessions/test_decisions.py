@@ -13,6 +13,7 @@ from vivavoce.sessions.evaluation import (
     Draft,
     Evaluation,
     FraudOutcomeGiven,
+    SpoofingGiven,
 )
 from vivavoce.store.records import Evidence
 
@@ -36,7 +37,9 @@ FLAGGED = FraudOutcomeGiven(
     reasons=("KNOWN_FRAUDSTER", "VOICE_SPOOFING"),
     known_fraudster_risk=87,
     fraudster_id=FRAUDSTER_ID,
-    spoofing_risk=61,
+    spoofing=SpoofingGiven(
+        risk=61, llr=2.5, verdicts={"synthetic": (63, 3.125), "playback": (4, -2.0)}
+    ),
     started_ms=NOW_MS - 50_000,
     ended_ms=NOW_MS - 20_000,
 )
@@ -50,7 +53,7 @@ def drafted(*new, authentication=ACCEPTED, fraud=FLAGGED, session=SESSION):
 
 def records(draft: Draft, evidence: Evidence | None = EVIDENCE):
     return decision_records(
-        draft, evidence, speaker_model="ge2e@1", spoof_model="spoof-v1@1", now_ms=NOW_MS
+        draft, evidence, speaker_model="ge2e@1", spoof_model="spoof@1", now_ms=NOW_MS
     )
 
 
@@ -75,12 +78,12 @@ def test_an_authentication_is_recorded_with_all_it_rests_on():
         "generatedSpeakerId": SPEAKER_ID,
         "audioAggregationStartedAt": "2021-10-04T22:52:17.007Z",
         "audioAggregationEndedAt": "2021-10-04T22:52:47.007Z",
-        "models": {"speaker": "ge2e@1", "spoof": "spoof-v1@1"},
+        "models": {"speaker": "ge2e@1", "spoof": "spoof@1"},
         "evidence": {
             "number": 3,
             "netSpeechSeconds": 12.0,
             "model": "ge2e@0123456789ab",
-            "spoofRaw": -1.25,
+            "spoofRaw": {"synthetic": -1.25, "playback": 0.5},
         },
     }
 
@@ -94,6 +97,10 @@ def test_a_fraud_decision_is_recorded_with_its_risks_and_reasons():
     assert record["knownFraudsterRisk"] == 87
     assert record["generatedFraudsterId"] == FRAUDSTER_ID
     assert record["voiceSpoofingRisk"] == 61
+    assert record["spoofing"] == {
+        "synthetic": {"risk": 63, "llr": 3.125},
+        "playback": {"risk": 4, "llr": -2.0},
+    }
     assert record["riskThreshold"] == 50
     assert record["watchlistId"] == WATCHLIST_ID
     assert record["evidence"]["number"] == 3
@@ -121,6 +128,16 @@ def test_a_decision_without_evidence_says_so():
     assert record["score"] is None
     assert record["evidence"] is None
     assert record["audioAggregationStartedAt"] is None
+
+
+def test_speech_that_could_not_be_judged_for_spoofing_is_recorded_so():
+    unjudged = replace(FLAGGED, spoofing=SpoofingGiven(risk=0))
+    (record,) = records(drafted("fraud", fraud=unjudged), replace(EVIDENCE, spoof=None))
+    assert (record["voiceSpoofingRisk"], record["spoofing"]) == (0, None)
+    assert record["evidence"]["spoofRaw"] is None
+    undecided = replace(FLAGGED, decision="NOT_ENOUGH_SPEECH", reasons=(), spoofing=None)
+    (record,) = records(drafted("fraud", fraud=undecided), evidence=None)
+    assert (record["voiceSpoofingRisk"], record["spoofing"]) == (None, None)
 
 
 @given(

@@ -338,7 +338,7 @@ def upgrade() -> None:
         sa.Column("ended_ms", sa.BigInteger(), nullable=False),
         sa.Column("model", sa.String(length=128), nullable=False),
         sa.Column("sealed_vector", sa.LargeBinary(), nullable=True),
-        sa.Column("spoof_raw", sa.Float(), nullable=True),
+        sa.Column("spoof_windows", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["session_id"],
             ["sessions.session_id"],

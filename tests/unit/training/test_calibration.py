@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from training.speaker.calibrate import fit_line, fit_tail
-from vivavoce.scoring.calibration import Calibration, Condition, read_calibration, write_calibration
+from training.calibration import fit_condition, fit_line, fit_tail
+from vivavoce.scoring.calibration import Calibration, read_calibration, write_calibration
 
 
 def two_normals(apart, count, seed=0):
@@ -51,13 +51,23 @@ def test_the_tail_follows_what_was_seen_and_goes_on_exponentially():
         assert x == pytest.approx(-p * math.log(10), abs=0.3)
 
 
+@pytest.mark.parametrize("tail_share", [0.01, 0.03, 0.1])
+def test_the_tail_rises_wherever_what_was_seen_ends(tail_share):
+    raw, log10_p = fit_tail(np.random.default_rng(1).normal(size=3_000), tail_share=tail_share)
+    assert (np.diff(raw) > 0).all()
+    assert (np.diff(log10_p) < 0).all()
+    assert log10_p[-1] == -4
+
+
+def test_scores_that_are_all_but_equal_still_get_a_rising_tail():
+    raw, _ = fit_tail(np.repeat([0.0, 1.0], [990, 10]), tail_share=0.03)
+    assert (np.diff(raw) > 0).all()
+
+
 def test_a_fitted_calibration_is_one_that_can_be_read(tmp_path):
     scores, is_target = two_normals(3.0, 5_000)
-    slope, offset = fit_line(scores, is_target)
-    raw, log10_p = fit_tail(scores[~is_target])
-    condition = Condition(
-        seconds=10, slope=slope, offset=offset, tail_raw=raw, tail_log10_p=log10_p
-    )
+    condition = fit_condition(scores[~is_target], scores[is_target], seconds=10)
+    assert (condition.slope, condition.offset) == pytest.approx(fit_line(scores, is_target))
     fitted = Calibration(model="test", model_sha256="00" * 32, conditions=(condition,))
     write_calibration(tmp_path / "test.calibration.json", fitted, made_from={})
     read = read_calibration(tmp_path / "test.calibration.json")

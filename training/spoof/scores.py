@@ -1,0 +1,128 @@
+"""What each model says of the calls that it has not heard: `python -m training.spoof.scores`.
+
+Writes `DIR/scores.csv`. Every fold's model scores the synthesisers and the genuine corpora that its
+fold leaves out, live and played back through devices that nobody trained on. The final model scores
+what is kept for measuring. Calibration and report are made from this table alone.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from training.spoof.calls import Call, make_calls
+from training.spoof.folds import FINAL, FOLDS
+from training.spoof.prepare import HEARD_DEVICES, VOCODERS, Take, read_takes
+from training.spoof.sources import DEFAULT_WORK_DIR
+from training.spoof.train import model_path
+from vivavoce.models.card import load_model
+from vivavoce.models.spoof import SpoofDetector
+
+SECONDS = (3.0, 5.0, 10.0, 20.0)
+_MOST_OF_A_KIND = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A call and what a model made of it; see `Call` for the members that are not here.
+
+    Attributes:
+        fold: names the model.
+        wanted_s: net speech that was wanted.
+        net_s: net speech that there was.
+        synthetic: raw score.
+        played_back: raw score.
+    """
+
+    fold: str
+    label: str
+    corpus: str
+    system: str
+    speaker: str
+    playback: str
+    line: str
+    wanted_s: float
+    net_s: float
+    synthetic: float
+    played_back: float
+
+
+def unheard(takes: Iterable[Take], model: str) -> list[Take]:
+    """What a model has not heard and may be measured on."""
+    fold = None if model == FINAL else FOLDS[model]
+    return [
+        take
+        for take in takes
+        if take.system not in VOCODERS
+        and take.playback != HEARD_DEVICES
+        and (take.trains and fold.leaves_out(take) if fold else not take.trains)
+    ]
+
+
+def score(work: Path) -> Iterator[Scored]:
+    """Scores of all models, at each of `SECONDS`."""
+    takes, samples = read_takes(work)
+    for model in (*FOLDS, FINAL):
+        detector = SpoofDetector(load_model(model_path(work, model)))
+        for seconds in SECONDS:
+            for call in _even_calls(unheard(takes, model), samples, seconds=seconds):
+                evidence = detector.judge(call.audio)
+                yield Scored(
+                    fold=model,
+                    label=call.label,
+                    corpus=call.corpus,
+                    system=call.system,
+                    speaker=call.speaker,
+                    playback=call.playback,
+                    line=call.line,
+                    wanted_s=seconds,
+                    net_s=round(call.seconds, 3),
+                    synthetic=round(evidence.raw("synthetic"), 5),
+                    played_back=round(evidence.raw("playback"), 5),
+                )
+
+
+def read_scores(work: Path) -> list[Scored]:
+    """The table again."""
+    numbers = {"wanted_s", "net_s", "synthetic", "played_back"}
+    with (work / "scores.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            Scored(**{key: float(x) if key in numbers else x for key, x in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def _even_calls(takes: Iterable[Take], samples: np.ndarray, *, seconds: float) -> list[Call]:
+    """Calls with no kind above its bound, and no single voice that speaks for many."""
+    most = 60 if seconds < 5 else 30
+    by_kind: dict[tuple[str, str, str], list[Call]] = {}
+    for call in make_calls(takes, samples, seconds=seconds, most=most):
+        by_kind.setdefault((call.corpus, call.system, call.playback), []).append(call)
+    rng = np.random.default_rng(0)
+    return [
+        calls[index]
+        for calls in by_kind.values()
+        for index in sorted(rng.permutation(len(calls))[:_MOST_OF_A_KIND])
+    ]
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=DEFAULT_WORK_DIR)
+    work = parser.parse_args().work
+    names = [field.name for field in fields(Scored)]
+    with (work / "scores.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(names)
+        for count, scored in enumerate(score(work), 1):
+            table.writerow([getattr(scored, name) for name in names])
+            if count % 1000 == 0:
+                print(f"{count} calls", flush=True)
+
+
+if __name__ == "__main__":
+    main()
