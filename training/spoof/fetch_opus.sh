@@ -5,9 +5,11 @@ set -eu
 folder=$1
 mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
 cd "$folder"
+# The mirror that this machine takes its packages from.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | head -1)
 cat > apt/debian.sources <<SOURCES
 Types: deb-src
-URIs: http://deb.debian.org/debian
+URIs: $mirror
 Suites: sid
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
