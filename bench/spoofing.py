@@ -10,7 +10,7 @@ heard neither its synthesiser, nor its genuine corpus, nor the devices that play
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,13 @@ from training import provenance
 from training.spoof.calibrate import calibrate
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.prepare import NO_PLAYBACK, UNHEARD_DEVICES, data_hash
-from training.spoof.scores import SECONDS, Scored, read_scores
+from training.spoof.scores import SECONDS, Scored, classes, eer, raw_scores, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE, MEASURE_ONLY_SETS
 from training.spoof.train import model_path
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
 from vivavoce.scoring.calibration import Calibration
-from vivavoce.scoring.metrics import Scores, clopper_pearson, det_curve, equal_error_rate
+from vivavoce.scoring.metrics import Scores, clopper_pearson
 from vivavoce.scoring.scale import log10_any_of, risk_score
 from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
 
@@ -93,7 +93,7 @@ def _systems(scored: Sequence[Scored], rounds: int) -> Iterator[str]:
     for _, row in sorted(rows, reverse=True):
         yield row
     for verdict in VERDICTS:
-        live, spoofs = _classes(scored, verdict)
+        live, spoofs = classes(scored, verdict)
         yield _rates(f"**{verdict}, pooled**", live, spoofs, verdict, rounds)[1]
 
 
@@ -104,7 +104,7 @@ def _pooled(by: str, groups: Sequence[tuple[str, Sequence[Scored]]], rounds: int
     yield from _table_head(by)
     for verdict in VERDICTS:
         for name, scored in groups:
-            live, spoofs = _classes(scored, verdict)
+            live, spoofs = classes(scored, verdict)
             yield _rates(f"{name}, {verdict}", live, spoofs, verdict, rounds)[1]
 
 
@@ -128,7 +128,7 @@ def _corpora(at: dict[float, list[Scored]], path: Path) -> Iterator[str]:
             flagged_of_all += flagged
             cells = [
                 f"{np.mean(raw):+.2f} {np.std(raw):.2f}"
-                for raw in (_raw(calls, verdict) for verdict in VERDICTS)
+                for raw in (raw_scores(calls, verdict) for verdict in VERDICTS)
             ]
             yield _row(corpus, len(calls), *cells, _share(flagged))
     yield _row("**all**", len(flagged_of_all), "", "", _share(flagged_of_all))
@@ -155,9 +155,9 @@ def _between_corpora(scored: Sequence[Scored]) -> Iterator[str]:
         names = sorted(c for c, size in sizes.items() if size >= 10)
         for index, one in enumerate(names):
             for other in names[index + 1 :]:
-                a = _raw([s for s in genuine if s.corpus == one], "synthetic")
-                b = _raw([s for s in genuine if s.corpus == other], "synthetic")
-                found = _eer(a, b)
+                a = raw_scores([s for s in genuine if s.corpus == one], "synthetic")
+                b = raw_scores([s for s in genuine if s.corpus == other], "synthetic")
+                found = eer(a, b)
                 yield _row(f"{one}, {other}", f"{len(a)}, {len(b)}", f"{found:.1%}")
 
 
@@ -185,18 +185,11 @@ def _pages(scored: Sequence[Scored], calibrations: dict[str, Calibration]) -> It
         )
 
 
-def _classes(scored: Sequence[Scored], verdict: str) -> tuple[list[Scored], list[Scored]]:
-    genuine = [s for s in scored if s.label == GENUINE and s.playback == NO_PLAYBACK]
-    if verdict == "synthetic":
-        return genuine, [s for s in scored if s.label != GENUINE and s.playback == NO_PLAYBACK]
-    return genuine, [s for s in scored if s.playback == UNHEARD_DEVICES]
-
-
 def _rates(
     name: str, genuine: Sequence[Scored], spoofs: Sequence[Scored], verdict: str, rounds: int
 ) -> tuple[float, str]:
     """APCER at the first BPCER, and the row."""
-    live, fake = _raw(genuine, verdict), _raw(spoofs, verdict)
+    live, fake = raw_scores(genuine, verdict), raw_scores(spoofs, verdict)
     cells: list[str] = []
     shares: list[float] = []
     for bpcer in BPCERS:
@@ -205,7 +198,7 @@ def _rates(
         cells.append(_share(missed.tolist()))
     low, high = _interval(genuine, spoofs, verdict, rounds)
     return shares[0], _row(
-        name, len(fake), f"{_eer(live, fake):.1%} ({low:.1%}..{high:.1%})", *cells
+        name, len(fake), f"{eer(live, fake):.1%} ({low:.1%}..{high:.1%})", *cells
     )
 
 
@@ -221,7 +214,7 @@ def _interval(
             np.concatenate([voices[i] for i in rng.integers(len(voices), size=len(voices))])
             for voices in classes
         )
-        drawn.append(_eer(live, fake))
+        drawn.append(eer(live, fake))
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     return low, high
 
@@ -230,19 +223,7 @@ def _by_voice(scored: Sequence[Scored], verdict: str) -> list[Scores]:
     voices: dict[tuple[str, str, str], list[Scored]] = {}
     for s in scored:
         voices.setdefault((s.corpus, s.system, s.speaker), []).append(s)
-    return [_raw(calls, verdict) for calls in voices.values()]
-
-
-def _eer(genuine: Scores, spoof: Scores) -> float:
-    scores = np.concatenate([genuine, spoof])
-    return equal_error_rate(det_curve(scores, np.arange(len(scores)) >= len(genuine)))
-
-
-def _raw(scored: Sequence[Scored], verdict: str) -> Scores:
-    of: Callable[[Scored], float] = (
-        (lambda s: s.synthetic) if verdict == "synthetic" else (lambda s: s.played_back)
-    )
-    return np.array([of(s) for s in scored])
+    return [raw_scores(calls, verdict) for calls in voices.values()]
 
 
 def _calibrations(scored: Sequence[Scored], path: Path) -> dict[str, Calibration]:

@@ -12,13 +12,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from training.calibration import fit_condition
 from training.spoof.folds import FINAL
-from training.spoof.prepare import NO_PLAYBACK, UNHEARD_DEVICES, data_hash
-from training.spoof.scores import SECONDS, Scored, read_scores
-from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE
+from training.spoof.prepare import data_hash
+from training.spoof.scores import SECONDS, Scored, classes, raw_scores, read_scores
+from training.spoof.sources import DEFAULT_WORK_DIR
 from training.spoof.train import MODEL_NAME, model_path
 from vivavoce.models.card import calibration_suffix, sha256_of
 from vivavoce.scoring.calibration import Calibration, write_calibration
@@ -31,16 +29,8 @@ _TAIL_SHARE = 0.03
 
 def genuine_and_spoof(scored: Sequence[Scored], verdict: str) -> tuple[Scores, Scores]:
     """Raw scores of live genuine calls, and of the spoofs that a verdict is about."""
-    live = [s for s in scored if s.playback == NO_PLAYBACK]
-    genuine = [s for s in live if s.label == GENUINE]
-    if verdict == "synthetic":
-        spoofs = [s for s in live if s.label != GENUINE]
-        return (
-            np.array([s.synthetic for s in genuine]),
-            np.array([s.synthetic for s in spoofs]),
-        )
-    spoofs = [s for s in scored if s.playback == UNHEARD_DEVICES]
-    return np.array([s.played_back for s in genuine]), np.array([s.played_back for s in spoofs])
+    genuine, spoofs = classes(scored, verdict)
+    return raw_scores(genuine, verdict), raw_scores(spoofs, verdict)
 
 
 def calibrate(scored: Sequence[Scored], verdict: str, path: Path) -> Calibration:

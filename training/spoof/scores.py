@@ -7,7 +7,7 @@ what is kept for measuring. Calibration and report are made from this table alon
 
 import argparse
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,11 +15,19 @@ import numpy as np
 
 from training.spoof.calls import Call, make_calls
 from training.spoof.folds import FINAL, FOLDS
-from training.spoof.prepare import HEARD_DEVICES, VOCODERS, Take, read_takes
-from training.spoof.sources import DEFAULT_WORK_DIR
+from training.spoof.prepare import (
+    HEARD_DEVICES,
+    NO_PLAYBACK,
+    UNHEARD_DEVICES,
+    VOCODERS,
+    Take,
+    read_takes,
+)
+from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE
 from training.spoof.train import model_path
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
+from vivavoce.scoring.metrics import Scores, det_curve, equal_error_rate
 
 SECONDS = (3.0, 5.0, 10.0, 20.0)
 _MOST_OF_A_KIND = 300
@@ -48,6 +56,30 @@ class Scored:
     net_s: float
     synthetic: float
     played_back: float
+
+    def raw(self, verdict: str) -> float:
+        """The raw score of one of `VERDICTS`."""
+        return self.synthetic if verdict == "synthetic" else self.played_back
+
+
+def classes(scored: Sequence[Scored], verdict: str) -> tuple[list[Scored], list[Scored]]:
+    """The live genuine calls, and the spoofs that a verdict is about."""
+    live = [s for s in scored if s.playback == NO_PLAYBACK]
+    genuine = [s for s in live if s.label == GENUINE]
+    if verdict == "synthetic":
+        return genuine, [s for s in live if s.label != GENUINE]
+    return genuine, [s for s in scored if s.playback == UNHEARD_DEVICES]
+
+
+def raw_scores(scored: Sequence[Scored], verdict: str) -> Scores:
+    """A verdict's raw scores."""
+    return np.array([s.raw(verdict) for s in scored])
+
+
+def eer(genuine: Scores, spoof: Scores) -> float:
+    """Equal error rate of two classes of raw scores."""
+    scores = np.concatenate([genuine, spoof])
+    return equal_error_rate(det_curve(scores, np.arange(len(scores)) >= len(genuine)))
 
 
 def unheard(takes: Iterable[Take], model: str) -> list[Take]:

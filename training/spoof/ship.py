@@ -11,15 +11,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from training.spoof.calibrate import genuine_and_spoof
 from training.spoof.folds import FINAL
-from training.spoof.scores import Scored, read_scores
+from training.spoof.scores import eer, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR
 from training.spoof.train import model_path
 from vivavoce.models.card import SHIPPED_DIR, calibration_suffix, load_model
-from vivavoce.scoring.metrics import det_curve, equal_error_rate
 from vivavoce.scoring.spoofing import VERDICTS
 
 _TRAINED_ON = (
@@ -45,7 +42,10 @@ def ship(work: Path, folder: Path) -> None:
     trained = model_path(work, FINAL)
     card: dict[str, Any] = json.loads(trained.with_suffix(".card.json").read_text())
     unheard = [s for s in read_scores(work) if s.fold != FINAL and s.wanted_s == 10]
-    measured = {f"{verdict}, unheard, 10 s, EER": _eer(unheard, verdict) for verdict in VERDICTS}
+    measured = {
+        f"{verdict}, unheard, 10 s, EER": f"{eer(*genuine_and_spoof(unheard, verdict)):.1%}"
+        for verdict in VERDICTS
+    }
     measured["report"] = "bench/results/spoofing.md"
     card |= {"trained_on": _TRAINED_ON, "measured": measured, "limits": _LIMITS}
     for ending in (".onnx", *(calibration_suffix(verdict) for verdict in VERDICTS)):
@@ -56,12 +56,6 @@ def ship(work: Path, folder: Path) -> None:
     for verdict in VERDICTS:
         model.calibration(verdict)
     print(f"{shipped}: {shipped.stat().st_size / 1e6:.2f} MB, {model.card.sha256}")
-
-
-def _eer(scored: list[Scored], verdict: str) -> str:
-    genuine, spoof = genuine_and_spoof(scored, verdict)
-    scores = np.concatenate([genuine, spoof])
-    return f"{equal_error_rate(det_curve(scores, np.arange(len(scores)) >= len(genuine))):.1%}"
 
 
 def main() -> None:
