@@ -28,6 +28,7 @@ _FRAME_SAMPLES = 160
 # Look-ahead of the AMR-NB encoder, 5 ms in all modes of this implementation; measured by
 # cross-correlation of a clip with its decoded copy (39 to 40 samples).
 _AMR_DELAY_SAMPLES = 40
+_MP3_RATE_HZ, _MP3_FRAME_SAMPLES = 16000, 576
 # 3GPP TS 26.071: the eight bit rates of AMR-NB, in bit/s.
 AMR_MODES_BPS = (4750, 5150, 5900, 6700, 7400, 7950, 10200, 12200)
 
@@ -78,6 +79,38 @@ def amr(audio: Floats, mode_bps: int) -> Floats:
     padded = np.concatenate([to_int16(audio), np.zeros(_FRAME_SAMPLES, np.int16)])
     decoded, _ = _through_codec(padded, encoder, decoder, mode_bps)
     return _fit(decoded[_AMR_DELAY_SAMPLES:], len(audio))
+
+
+def mp3(audio: Floats, bitrate_bps: int) -> Floats:
+    """MP3 at 16 kHz (MPEG-2 layer III): what a recording may have been through before the call."""
+    encoder = av.CodecContext.create("libmp3lame", "w")
+    encoder.sample_rate = _MP3_RATE_HZ
+    encoder.layout = "mono"
+    encoder.format = "s16p"
+    encoder.bit_rate = bitrate_bps
+    encoder.time_base = Fraction(1, _MP3_RATE_HZ)
+    encoder.open()
+    wide = to_int16(soxr.resample(audio, CALL_RATE_HZ, _MP3_RATE_HZ))
+    # Two frames behind, so that the delayed end comes out as well.
+    padded = np.pad(wide, (0, 2 * _MP3_FRAME_SAMPLES + -len(wide) % _MP3_FRAME_SAMPLES))
+    packets: list[av.Packet] = []
+    for start in range(0, len(padded), _MP3_FRAME_SAMPLES):
+        block = padded[None, start : start + _MP3_FRAME_SAMPLES]
+        frame = av.AudioFrame.from_ndarray(block, format="s16p", layout="mono")
+        frame.sample_rate = _MP3_RATE_HZ
+        frame.pts = start
+        frame.time_base = Fraction(1, _MP3_RATE_HZ)
+        packets += encoder.encode(frame)
+    packets += encoder.encode(None)
+    decoder = av.CodecContext.create("mp3", "r")
+    frames = [frame for packet in packets for frame in decoder.decode(packet)]
+    frames += decoder.decode(None)
+    decoded = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])
+    if decoded.dtype == np.int16:
+        decoded = to_float(decoded)
+    # The decoder has dropped the encoder's delay by itself.
+    narrow = soxr.resample(decoded.astype(np.float32), _MP3_RATE_HZ, CALL_RATE_HZ)
+    return _fit(narrow, len(audio))
 
 
 def lose_packets(audio: Floats, rate: float, packet_ms: int, rng: np.random.Generator) -> Floats:

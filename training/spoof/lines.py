@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 
@@ -26,6 +27,7 @@ class Lines:
         band: chance of a narrowed band.
         loss: chance of lost packets.
         suppression: chance of noise suppression, as telephones and call platforms do it.
+        gain: chance of automatic gain control.
         companding: chance of G.711.
     """
 
@@ -35,6 +37,7 @@ class Lines:
     band: float = 0.8
     loss: float = 0.15
     suppression: float = 0.4
+    gain: float = 0.3
     companding: float = 0.6
 
     def __call__(self, audio: Tensor, chance: torch.Generator, *, together: int = 1) -> Tensor:
@@ -44,6 +47,7 @@ class Lines:
         chosen = draw.happens(self.suppression)[:, 0]
         if chosen.any():
             audio = audio.masked_scatter(chosen[:, None], _suppressed(audio, draw, chosen))
+        audio = torch.where(draw.happens(self.gain), _levelled(audio, draw), audio)
         audio = audio * 10 ** (draw.between(-20, 6) / 20)
         audio = self._lossy(audio, draw)
         return torch.where(draw.happens(self.companding), _companded(audio, draw), audio)
@@ -132,13 +136,26 @@ def _suppressed(audio: Tensor, draw: _Draw, chosen: Tensor) -> Tensor:
     spectrum = torch.stft(audio, 256, 128, window=window, return_complex=True)
     size = spectrum.abs()
     # The floor is where some 100 ms were at their quietest (after Martin, 2001).
-    smooth = torch.nn.functional.avg_pool1d(size, 7, 3)
+    smooth = functional.avg_pool1d(size, 7, 3)
     floor = 1.5 * smooth.amin(2, keepdim=True)
     gain = (1 - (over[:, :, None] * floor / size.clamp_min(1e-8)).square()).clamp_min(0).sqrt()
     # Smoothed over time, or it would ring like a synthesiser of its own.
-    gain = torch.nn.functional.avg_pool1d(gain.flatten(0, 1)[:, None], 3, 1, 1)[:, 0]
+    gain = functional.avg_pool1d(gain.flatten(0, 1)[:, None], 3, 1, 1)[:, 0]
     gain = gain.reshape(size.shape).maximum(least[:, :, None])
     return torch.istft(spectrum * gain, 256, 128, window=window, length=audio.shape[1])
+
+
+def _levelled(audio: Tensor, draw: _Draw) -> Tensor:
+    """Automatic gain control: loud and quiet brought nearer to each other, over half a second."""
+    block = CALL_RATE_HZ // 50
+    power = functional.avg_pool1d(audio.square()[:, None], block, ceil_mode=True)
+    level = functional.avg_pool1d(power, 25, 1, 12, count_include_pad=False).sqrt()
+    middle = level.mean(2, keepdim=True).clamp_min(1e-6)
+    strength = draw.between(0.2, 0.8)[:, :, None]
+    # At most 20 dB up, or pauses would become as loud as speech.
+    change = ((level / middle).clamp(0.1, 10.0)) ** -strength
+    smooth = functional.interpolate(change, audio.shape[1], mode="linear")[:, 0]
+    return audio * smooth
 
 
 def _companded(audio: Tensor, draw: _Draw) -> Tensor:

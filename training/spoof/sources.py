@@ -1,23 +1,25 @@
-"""Where the speech comes from: development clips, Debian's prompt voices, Debian's synthesisers.
+"""Where recorded speech comes from: development clips, and voices in Debian's packages.
 
 A `Source` is one clip before any processing. Which of them train, and which only measure, is
 decided here, by licence and by what must stay unheard.
 """
 
 import csv
+import hashlib
 import io
 import os
+import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
-from training.spoof.texts import OTHER_LANGUAGES, english
+from training.spoof.texts import PACKAGES
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 
 GENUINE, SPOOF = "genuine", "spoof"
@@ -48,27 +50,56 @@ _MANY_CLIPS_SET = "speechocean762"
 # The English and the Spanish set of Asterisk are the same woman.
 _PROMPT_SPEAKERS = {"prompts-es": "prompts-en"}
 
-_LETTERS_PACKAGE = "klettres-data"
 
-_FLITE_VOICES = ("kal", "kal16", "awb", "rms", "slt")
-_FESTIVAL_VOICES = {
-    "kal_diphone": "en",
-    "ked_diphone": "en",
-    "cmu_us_slt_arctic_hts": "en",
-    "lp_diphone": "it",
-    "pc_diphone": "it",
-    "czech_dita": "cs",
-    "czech_machac": "cs",
-    "suo_fi_lj_diphone": "fi",
-    "hy_fi_mv_diphone": "fi",
-    "upc_ca_ona_hts": "ca",
-    "msu_ru_nsh_clunits": "ru",
-}
-_ESPEAK_VOICES = (
-    *(("en-us", "en"), ("en-us+m3", "en"), ("en-us+f2", "en"), ("en-us+klatt2", "en")),
-    *(("en-gb", "en"), ("en-gb+f4", "en"), ("en-us+croak", "en"), ("en-gb+m7", "en")),
-    *(("fr", "fr"), ("it", "it"), ("it+f3", "it"), ("es", "es"), ("ru", "ru"), ("ru+f2", "ru")),
-    *(("de", "de"), ("cs", "cs")),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """Short recordings of volunteers in one of Debian's packages.
+
+    Attributes:
+        package: its name.
+        files: matches the path of a recording; its group is the language, or who speaks.
+        corpus: name of the corpus; `{}` stands for the group.
+        speaker: name of the voice; nothing more is known of who speaks.
+    """
+
+    package: str
+    files: re.Pattern[str]
+    corpus: str
+    speaker: str
+
+
+COLLECTIONS = (
+    # Letters and syllables: one volunteer at home a language.
+    Collection(
+        package="klettres-data",
+        files=re.compile(r"/klettres/([^/]+)/.*\.ogg$"),
+        corpus="letters-{}",
+        speaker="letters-{}",
+    ),
+    # Names of things, a volunteer or a family a language.
+    Collection(
+        package="ktuberling-data",
+        files=re.compile(r"/ktuberling/sounds/([^/]+)/.*\.(?:ogg|wav)$"),
+        corpus="potato-{}",
+        speaker="potato-{}",
+    ),
+    # Descriptions of pictures, words to sentences, read by pupils.
+    Collection(
+        package="tuxpaint-stamps-default",
+        files=re.compile(r"_desc_(\w+)\.ogg$"),
+        corpus="stamps-{}",
+        speaker="stamps-{}",
+    ),
+    # Dialogues of two actors, free in tone and tempo: m and v are the fish they play.
+    *(
+        Collection(
+            package=f"fillets-ng-data-{language}",
+            files=re.compile(r"/sound/.*-([mv])-[^/]*\.ogg$"),
+            corpus=f"fillets-{language}",
+            speaker=f"fillets-{language}-{{}}",
+        )
+        for language in ("cs", "nl")
+    ),
 )
 
 
@@ -122,13 +153,14 @@ def development_clips(folder: Path, *, per_speaker: int) -> Iterator[Source]:
             )
 
 
-def fetch_prompts(folder: Path) -> None:
-    """Fetch and unpack Debian's prompt packages into a folder, one sub-folder a package.
+def fetch_packages(folder: Path) -> None:
+    """Fetch and unpack Debian's packages into a folder, one sub-folder a package.
 
     Raises:
         CalledProcessError: apt cannot fetch them.
     """
-    for package in (*TRAINING_PROMPTS, *MEASURE_ONLY_PROMPTS, _LETTERS_PACKAGE):
+    recorded = (collection.package for collection in COLLECTIONS)
+    for package in (*TRAINING_PROMPTS, *MEASURE_ONLY_PROMPTS, *recorded, *PACKAGES.values()):
         if (folder / package).is_dir():
             continue
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,106 +194,45 @@ def prompts(folder: Path, *, clip_s: float) -> Iterator[Source]:
             joined = []
 
 
-def letters(folder: Path, *, clip_s: float) -> Iterator[Source]:
-    """Letters and syllables of KLettres, joined: one volunteer at home a language, in Vorbis."""
-    for language in sorted((folder / _LETTERS_PACKAGE / "usr/share/klettres").iterdir()):
-        joined: list[Floats] = []
-        for path in sorted(language.rglob("*.ogg")):
-            try:
-                joined.append(_at_call_rate(path))
-            except soundfile.LibsndfileError:
-                continue
-            if sum(map(len, joined)) < clip_s * CALL_RATE_HZ:
-                continue
-            yield Source(
-                label=GENUINE,
-                corpus=f"letters-{language.name}",
-                system="",
-                speaker=f"letters-{language.name}",
-                trains=True,
-                audio=np.concatenate(joined),
-            )
+def volunteers(
+    folder: Path, rng: np.random.Generator, *, clip_s: float, most: int
+) -> Iterator[Source]:
+    """Recordings of `COLLECTIONS`, joined to clips of some length; so many clips a voice."""
+    for collection in COLLECTIONS:
+        by_voice: dict[str, dict[str, Path]] = {}
+        for path in sorted((folder / collection.package).rglob("*.*")):
+            if (found := collection.files.search(str(path))) and path.is_file():
+                # Some recordings stand for several pictures.
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                by_voice.setdefault(found[1], {}).setdefault(content, path)
+        for voice, paths in sorted(by_voice.items()):
+            clips = _joined(list(paths.values()), rng, clip_s=clip_s)
+            for audio in islice(clips, most):
+                yield Source(
+                    label=GENUINE,
+                    corpus=collection.corpus.format(voice),
+                    system="",
+                    speaker=collection.speaker.format(voice),
+                    trains=True,
+                    audio=audio,
+                )
+
+
+def _joined(paths: list[Path], rng: np.random.Generator, *, clip_s: float) -> Iterator[Floats]:
+    """Short recordings in an order of chance, joined."""
+    joined: list[Floats] = []
+    for index in rng.permutation(len(paths)):
+        try:
+            joined.append(at_call_rate(paths[index]))
+        except soundfile.LibsndfileError:
+            continue  # a few are broken
+        if sum(map(len, joined)) >= clip_s * CALL_RATE_HZ:
+            yield np.concatenate(joined)
             joined = []
 
 
-def flite(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """Debian's flite: so many clips of each of its voices, at changing speed and pitch."""
-    base = Source(
-        label=SPOOF,
-        corpus="debian-flite",
-        system="flite",
-        speaker="",
-        trains=True,
-        audio=np.zeros(0, np.float32),
-    )
-    for voice in _FLITE_VOICES:
-        for _ in range(clips):
-            command = [
-                "flite",
-                "-voice",
-                voice,
-                "--setf",
-                f"duration_stretch={rng.uniform(0.8, 1.2):.2f}",
-            ]
-            if rng.random() < 0.5:
-                command += ["--setf", f"int_f0_target_mean={rng.uniform(85, 200):.0f}"]
-            audio = _spoken([*command, "-t", english(rng), "-o", "/dev/stdout"])
-            yield replace(base, speaker=f"flite-{voice}", audio=audio)
-
-
-def festival(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """Debian's festival, as many of its voices as are installed."""
-    for voice, language in _FESTIVAL_VOICES.items():
-        # Festival reads one byte a letter; these voices know their language's code page.
-        code_page = {"cs": "iso-8859-2", "ru": "utf-8"}.get(language, "iso-8859-15")
-        for _ in range(clips if language == "en" else 2):
-            text = english(rng) if language == "en" else OTHER_LANGUAGES[language]
-            audio = _spoken_by_festival(voice, text.encode(code_page, "replace"))
-            if audio is None:
-                print(f"festival: voice {voice} is not installed or broken; left out")
-                break
-            yield Source(
-                label=SPOOF,
-                corpus="debian-festival",
-                system="festival",
-                speaker=f"festival-{voice}",
-                trains=True,
-                audio=audio,
-            )
-
-
-def espeak(rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """Debian's espeak-ng, several of its voices and languages."""
-    for voice, language in _ESPEAK_VOICES:
-        for _ in range(clips):
-            text = english(rng) if language == "en" else OTHER_LANGUAGES[language]
-            command = ["espeak-ng", "-v", voice, "-s", str(rng.integers(135, 190)), "--stdout"]
-            yield Source(
-                label=SPOOF,
-                corpus="debian-espeak-ng",
-                system="espeak-ng",
-                speaker=f"espeak-{voice}",
-                trains=True,
-                audio=_spoken([*command, text]),
-            )
-
-
-def _spoken(command: list[str]) -> Floats:
-    """Run a synthesiser that writes a WAV to its output; 8 kHz."""
-    done = subprocess.run(command, capture_output=True, check=True)
-    return _at_call_rate(io.BytesIO(done.stdout))
-
-
-def _spoken_by_festival(voice: str, text: bytes) -> Floats | None:
-    """Festival writes its WAV backwards and forwards, so into a file; None if it cannot speak."""
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "said.wav"
-        command = ["text2wave", "-eval", f"(voice_{voice})", "-o", made]
-        done = subprocess.run(command, input=text, capture_output=True, check=False)
-        return _at_call_rate(made) if done.returncode == 0 and made.exists() else None
-
-
-def _at_call_rate(wav: Path | io.BytesIO) -> Floats:
+def at_call_rate(wav: Path | io.BytesIO) -> Floats:
+    """A recording in any format of libsndfile as float32, shape (n,), 8 kHz."""
     audio, rate_hz = soundfile.read(wav, dtype="float32", always_2d=True)
     audio = audio.mean(axis=1)
     return soxr.resample(audio, rate_hz, CALL_RATE_HZ).astype(np.float32)

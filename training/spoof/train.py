@@ -4,7 +4,7 @@
     python -m training.spoof.train --work DIR --model classical
 
 Deterministic from its seed on one number of threads of one kind of machine. Writes
-`DIR/models/<model>/spoof-v2.onnx`.
+`DIR/models/<model>/spoof-v3.onnx`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.lines import Lines
-from training.spoof.network import FRONT_END, HOP_SAMPLES, WINDOWS, FrontEnd, SpoofNet
+from training.spoof.network import FRONT_END, HOP_SAMPLES, WINDOWS, FrontEnd, Judge, SpoofNet
 from training.spoof.playback import rooms
 from training.spoof.prepare import HEARD_DEVICES, NO_PLAYBACK, VOCODERS, Take, read_takes
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE, SPOOF
@@ -32,8 +32,10 @@ from vivavoce.audio.spoof_features import BANDS_OF_WINDOW, FRONT_ENDS
 from vivavoce.models.card import CARD_FORMAT, METADATA_PREFIX, load_model, metadata_of, sha256_of
 from vivavoce.scoring.spoofing import VERDICTS
 
-MODEL_NAME = "spoof-v2"
+MODEL_NAME = "spoof-v3"
 WINDOW_S = 4
+
+_EMBEDDED_BATCHES = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class Recipe:
         evenness: weight of the variance of the loss between genuine corpora (V-REx: Krueger et
             al., 2021): a corpus must not be what tells.
         contrast: weight of telling the clips of a pair apart, where only the spoof differs.
+        tempo: how much faster or slower a batch may be played, pitch and size of the voice with it.
+        edge: see `Judge`. Set so that nearly all calls of unheard corpora stay below distance 1.
     """
 
     seed: int = 1
@@ -66,6 +70,8 @@ class Recipe:
     label_smoothing: float = 0.05
     evenness: float = 1.0
     contrast: float = 0.5
+    tempo: float = 0.1
+    edge: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +191,33 @@ def room_responses() -> Tensor:
     return torch.from_numpy(np.stack(responses))
 
 
-def train(feed: Feed, recipe: Recipe) -> SpoofNet:
-    """Train a network on what a feed gives."""
+class Hearing:
+    """Batches as the network gets them: over a telephone line, and as features."""
+
+    def __init__(self, feed: Feed, recipe: Recipe) -> None:
+        self._feed, self._recipe = feed, recipe
+        self._chance = torch.Generator().manual_seed(recipe.seed)
+        self._lines, self._front = Lines(responses=room_responses()), FrontEnd()
+
+    @torch.no_grad()
+    def hear(self) -> tuple[Tensor, Batch]:
+        """Features of the next batch, shape (batch, frames, bands), and the batch."""
+        batch = self._feed.batch()
+        twos = 2 * batch.pairs
+        audio = torch.cat(
+            [
+                self._lines(batch.audio[:twos], self._chance, together=2),
+                self._lines(batch.audio[twos:], self._chance),
+            ]
+        )
+        tempo = 1 + self._recipe.tempo * (2 * torch.rand((), generator=self._chance) - 1)
+        audio = _at_tempo(audio, float(tempo))
+        return _masked(self._front(audio), self._chance), batch
+
+
+def train(hearing: Hearing, recipe: Recipe) -> SpoofNet:
+    """Train a network on what is heard."""
     torch.manual_seed(recipe.seed)
-    chance = torch.Generator().manual_seed(recipe.seed)
-    lines, front = Lines(responses=room_responses()), FrontEnd()
     network = SpoofNet().to(memory_format=torch.channels_last)  # a third faster
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -197,16 +225,7 @@ def train(feed: Feed, recipe: Recipe) -> SpoofNet:
     )
     began, total = time.monotonic(), 0.0
     for step in range(1, recipe.steps + 1):
-        batch = feed.batch()
-        with torch.no_grad():
-            twos = 2 * batch.pairs
-            audio = torch.cat(
-                [
-                    lines(batch.audio[:twos], chance, together=2),
-                    lines(batch.audio[twos:], chance),
-                ]
-            )
-            features = _masked(front(audio), chance)
+        features, batch = hearing.hear()
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(features)
         loss = _loss(logits.float(), batch, recipe)
@@ -239,6 +258,23 @@ def _loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Tensor:
     return each.mean() + recipe.evenness * by_corpus.var(0).mean() + recipe.contrast * contrast
 
 
+@torch.no_grad()
+def with_distance(network: SpoofNet, hearing: Hearing, recipe: Recipe) -> Judge:
+    """The trained network with its measure of how far audio is from this training."""
+    heard = [network.embed(hearing.hear()[0]) for _ in range(_EMBEDDED_BATCHES)]
+    return Judge(network, torch.cat(heard), edge=recipe.edge).eval()
+
+
+def _at_tempo(audio: Tensor, tempo: float) -> Tensor:
+    """Resampled by Fourier transform, for all classes alike; whole frames of 20 ms."""
+    samples = audio.shape[1]
+    wanted = int(samples / tempo) // 160 * 160
+    spectrum = torch.fft.rfft(audio)
+    bins = wanted // 2 + 1
+    spectrum = functional.pad(spectrum[:, :bins], (0, max(0, bins - spectrum.shape[1])))
+    return torch.fft.irfft(spectrum, wanted) * (wanted / samples)
+
+
 def _masked(features: Tensor, chance: torch.Generator) -> Tensor:
     """Half of them with some bands or frames hidden (SpecAugment: Park et al., 2019)."""
     batch, frames, _ = features.shape
@@ -254,15 +290,15 @@ def _masked(features: Tensor, chance: torch.Generator) -> Tensor:
     return features.masked_fill(hidden(frames, 50, 0.3)[:, :, None] | bands[:, None, :], 0.0)
 
 
-def export(network: SpoofNet, path: Path, recipe: Recipe) -> None:
+def export(network: Judge, path: Path, recipe: Recipe) -> None:
     """Write an ONNX file that describes itself; any batch, any number of frames."""
     torch.onnx.export(
         network,
         (torch.zeros(2, 200, FRONT_ENDS[FRONT_END].bands),),
         str(path),
         input_names=["features"],
-        output_names=["logits"],
-        dynamic_axes={"features": {0: "batch", 1: "frames"}, "logits": {0: "batch"}},
+        output_names=["scores"],
+        dynamic_axes={"features": {0: "batch", 1: "frames"}, "scores": {0: "batch"}},
         opset_version=17,
         dynamo=False,
     )
@@ -273,8 +309,8 @@ def export(network: SpoofNet, path: Path, recipe: Recipe) -> None:
         "rate_hz": CALL_RATE_HZ,
         "front_end": FRONT_END,
         "bands": FRONT_ENDS[FRONT_END].bands,
-        "dimension": 2,
-        "outputs": " ".join(VERDICTS),
+        "dimension": len(VERDICTS) + 1,
+        "outputs": " ".join((*VERDICTS, "distance")),
         "window_frames": window_frames,
         "hop_frames": window_frames // 2,
         "subtract_mean": True,
@@ -314,7 +350,8 @@ def main() -> None:
     if arguments.model != FINAL:
         fold = FOLDS[arguments.model]
         takes = [take for take in takes if not fold.leaves_out(take)]
-    network = train(Feed(takes, samples, recipe), recipe)
+    hearing = Hearing(Feed(takes, samples, recipe), recipe)
+    network = with_distance(train(hearing, recipe), hearing, recipe)
     path = model_path(arguments.work, arguments.model)
     path.parent.mkdir(parents=True, exist_ok=True)
     export(network, path, recipe)

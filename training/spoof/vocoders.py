@@ -6,9 +6,13 @@ a signal is added. A detector that sees both cannot pass by telling one corpus f
 Every function takes and returns float32, shape (n,), 8 kHz, and draws its settings by chance.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pyworld
 import soxr
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter, medfilt
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
@@ -62,11 +66,7 @@ def lpc(audio: Floats, rng: np.random.Generator) -> Floats:
 
 def world(audio: Floats, rng: np.random.Generator) -> Floats:
     """The WORLD vocoder (Morise, 2016), often with its parameters flattened as statistics do."""
-    wide = soxr.resample(audio.astype(np.float64), CALL_RATE_HZ, _WORLD_RATE_HZ)
-    pitch_hz, times = pyworld.dio(wide, _WORLD_RATE_HZ, frame_period=_FRAME_PERIOD_MS)
-    pitch_hz = pyworld.stonemask(wide, pitch_hz, times, _WORLD_RATE_HZ)
-    envelope = pyworld.cheaptrick(wide, pitch_hz, times, _WORLD_RATE_HZ)
-    aperiodicity = pyworld.d4c(wide, pitch_hz, times, _WORLD_RATE_HZ)
+    pitch_hz, envelope, aperiodicity = _analysed(audio)
     if rng.random() < 0.5:
         # Statistical synthesis smears the envelope over time and frequency.
         coded = pyworld.code_spectral_envelope(envelope, _WORLD_RATE_HZ, int(rng.integers(16, 41)))
@@ -90,6 +90,73 @@ def world(audio: Floats, rng: np.random.Generator) -> Floats:
         _FRAME_PERIOD_MS,
     )
     return like(soxr.resample(made, _WORLD_RATE_HZ, CALL_RATE_HZ), audio)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What voice conversion by signal processing knows of a speaker.
+
+    Attributes:
+        pitch: mean and deviation of the logarithm of the pitch in Hz.
+        envelope: mean log spectrum of voiced speech, shape (bins,), at `_WORLD_RATE_HZ`.
+    """
+
+    pitch: tuple[float, float]
+    envelope: np.ndarray
+
+
+def voice_of(audio: Floats) -> Voice | None:
+    """Somebody's voice, of some seconds of speech; None if there is none in it."""
+    pitch_hz, envelope, _ = _analysed(audio)
+    voiced = pitch_hz > 0
+    if voiced.sum() < 50:
+        return None
+    logs = np.log(pitch_hz[voiced])
+    return Voice((float(logs.mean()), float(logs.std())), np.log(envelope[voiced]).mean(axis=0))
+
+
+def convert(audio: Floats, rng: np.random.Generator, targets: Sequence[Voice]) -> Floats:
+    """One speaker turned towards another: the other's pitch and mean spectrum, by WORLD.
+
+    Half of the time the spectrum is changed by a filter on the speech itself, without a vocoder
+    (spectral differential: Kobayashi and Toda, 2018), and the pitch stays.
+    """
+    source, target = voice_of(audio), targets[rng.integers(len(targets))]
+    if source is None:
+        return world(audio, rng)
+    pitch_hz, envelope, aperiodicity = _analysed(audio)
+    change = gaussian_filter1d(target.envelope - source.envelope, 8.0) * rng.uniform(0.6, 1.0)
+    change = np.clip(change - change.mean(), -3, 3)  # natural logarithm of power: 13 dB
+    if rng.random() < 0.5:
+        spectrum = np.fft.rfft(audio, len(audio) + _WORLD_RATE_HZ)
+        hz = np.fft.rfftfreq(len(audio) + _WORLD_RATE_HZ, 1 / CALL_RATE_HZ)
+        bins_hz = np.linspace(0, _WORLD_RATE_HZ / 2, len(change))
+        filtered = np.fft.irfft(spectrum * np.exp(np.interp(hz, bins_hz, change) / 2))
+        return like(filtered, audio)
+    moved = np.zeros_like(pitch_hz)
+    voiced = pitch_hz > 0
+    spread = np.clip(target.pitch[1] / max(source.pitch[1], 0.05), 0.5, 2.0)
+    logs = (np.log(pitch_hz[voiced]) - source.pitch[0]) * spread + target.pitch[0]
+    moved[voiced] = np.clip(np.exp(logs), 60, 450)
+    # A longer vocal tract with a lower voice: a third of the pitch's ratio, roughly.
+    warp = float(np.clip(np.exp((target.pitch[0] - source.pitch[0]) / 4), 0.85, 1.18))
+    made = pyworld.synthesize(
+        moved,
+        np.ascontiguousarray(_stretched(envelope, warp) * np.exp(change)),
+        aperiodicity,
+        _WORLD_RATE_HZ,
+        _FRAME_PERIOD_MS,
+    )
+    return like(soxr.resample(made, _WORLD_RATE_HZ, CALL_RATE_HZ), audio)
+
+
+def _analysed(audio: Floats) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """WORLD's pitch, envelope and aperiodicity, at `_WORLD_RATE_HZ`."""
+    wide = soxr.resample(audio.astype(np.float64), CALL_RATE_HZ, _WORLD_RATE_HZ)
+    pitch_hz, times = pyworld.dio(wide, _WORLD_RATE_HZ, frame_period=_FRAME_PERIOD_MS)
+    pitch_hz = pyworld.stonemask(wide, pitch_hz, times, _WORLD_RATE_HZ)
+    envelope = pyworld.cheaptrick(wide, pitch_hz, times, _WORLD_RATE_HZ)
+    return pitch_hz, envelope, pyworld.d4c(wide, pitch_hz, times, _WORLD_RATE_HZ)
 
 
 def _changed_pitch(pitch_hz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
