@@ -24,6 +24,7 @@ class Lines:
         responses: of rooms, shape (rooms, samples), direct sound first.
         room: chance of a room.
         noise: chance of noise.
+        noise_db: how far it is below the speech, from and to.
         band: chance of a narrowed band.
         loss: chance of lost packets.
         suppression: chance of noise suppression, as telephones and call platforms do it.
@@ -33,10 +34,11 @@ class Lines:
 
     responses: Tensor
     room: float = 0.3
-    noise: float = 0.85
+    noise: float = 0.7
+    noise_db: tuple[float, float] = (8.0, 45.0)
     band: float = 0.8
     loss: float = 0.15
-    suppression: float = 0.4
+    suppression: float = 0.3
     gain: float = 0.3
     companding: float = 0.6
 
@@ -61,12 +63,11 @@ class Lines:
         picked = self.responses[draw.index(len(self.responses))[:, 0]]
         through_room = spectrum * torch.fft.rfft(picked[:, :_TAIL_SAMPLES], size)
         spectrum = torch.where(draw.happens(self.room), through_room, spectrum)
-        # Noise of some colour, from 5 to 35 dB below the speech: enough that being clean is no
-        # mark of a synthesiser, whose own recordings always are.
+        # Noise of some colour.
         octaves = torch.log2(hz.clamp_min(50.0) / 1000)
         colour = 10 ** (draw.between(-6, 1) * octaves / 20)
         noise = colour * draw.complex_noise(len(hz))
-        ratio = 10 ** (-draw.between(5, 35) / 20)
+        ratio = 10 ** (-draw.between(*self.noise_db) / 20)
         level = spectrum.abs().square().mean(1, keepdim=True).sqrt()
         noise_level = noise.abs().square().mean(1, keepdim=True).sqrt()
         noisy = spectrum + noise * (ratio * level / noise_level)

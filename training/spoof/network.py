@@ -19,7 +19,7 @@ from vivavoce.audio.spoof_features import (
 _SHRINKAGE = 0.01
 
 FRONT_END = "log-linear-64x2"
-WINDOWS, HOP_SAMPLES = FRONT_ENDS[FRONT_END].windows, FRONT_ENDS[FRONT_END].hop_samples
+LOOK = FRONT_ENDS[FRONT_END]
 
 
 class FrontEnd(nn.Module):
@@ -27,28 +27,33 @@ class FrontEnd(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for index, (window_samples, fft_samples) in enumerate(WINDOWS):
+        for window_samples, fft_samples in LOOK.windows:
             window = torch.hann_window(window_samples, periodic=False)
-            self.register_buffer(f"window_{index}", window)
-            self.register_buffer(f"bank_{index}", torch.from_numpy(filter_bank(fft_samples)))
+            self.register_buffer(f"window_{window_samples}", window)
+            bank = torch.from_numpy(filter_bank(fft_samples))
+            self.register_buffer(f"bank_{window_samples}", bank)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Shape (batch, samples) to (batch, frames, bands of all windows)."""
-        channels: list[Tensor] = []
-        longest = WINDOWS[0][0]
-        for index, (window_samples, fft_samples) in enumerate(WINDOWS):
+        views: list[Tensor] = []
+        longest = LOOK.windows[0][0]
+        for window_samples, fft_samples in LOOK.windows:
             # Frames of all windows have the same middles.
             edge = (longest - window_samples) // 2
             inner = audio[:, edge : audio.shape[1] - edge]
-            frames = inner.unfold(1, window_samples, HOP_SAMPLES)
-            spectrum = torch.fft.rfft(frames * getattr(self, f"window_{index}"), fft_samples)
-            # Faster than abs().square(), which takes a root for nothing.
-            power = spectrum.real.square() + spectrum.imag.square()
-            energy = power @ getattr(self, f"bank_{index}")
-            mean = energy.mean((1, 2), keepdim=True).clamp_min(1e-20)
-            log_energy = torch.log(energy / mean + FLOOR)
-            channels.append(log_energy - log_energy.mean(1, keepdim=True))
-        return torch.cat(channels, dim=2)
+            energy = self._energy(inner, window_samples, fft_samples)
+            log_energy = torch.log(energy + FLOOR)
+            views.append(log_energy - log_energy.mean(1, keepdim=True))
+        return torch.cat(views, dim=2)
+
+    def _energy(self, audio: Tensor, window_samples: int, fft_samples: int) -> Tensor:
+        """Energy of each band relative to the mean; shape (batch, frames, bands)."""
+        frames = audio.unfold(1, window_samples, LOOK.hop_samples)
+        spectrum = torch.fft.rfft(frames * getattr(self, f"window_{window_samples}"), fft_samples)
+        # Faster than abs().square(), which takes a root for nothing.
+        power = spectrum.real.square() + spectrum.imag.square()
+        energy = power @ getattr(self, f"bank_{window_samples}")
+        return energy / energy.mean((1, 2), keepdim=True).clamp_min(1e-20)
 
 
 class Block(nn.Module):
@@ -91,7 +96,7 @@ class SpoofNet(nn.Module):
         super().__init__()
         first, second, third, fourth = widths
         self.stem = nn.Sequential(
-            nn.Conv2d(len(WINDOWS), first, 5, 2, 2, bias=False),
+            nn.Conv2d(len(LOOK.windows), first, 5, 2, 2, bias=False),
             nn.BatchNorm2d(first),
             nn.ReLU(inplace=True),
         )
@@ -112,7 +117,7 @@ class SpoofNet(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """What the logits are made from: shape (batch, frames, bands) to (batch, dimension)."""
-        by_window = features.unflatten(2, (len(WINDOWS), BANDS_OF_WINDOW)).transpose(1, 2)
+        by_window = features.unflatten(2, (len(LOOK.windows), BANDS_OF_WINDOW)).transpose(1, 2)
         x = self.blocks(self.stem(by_window * 0.5))  # to about unit variance
         x = functional.avg_pool2d(x, (1, 2))
         mean = x.mean(dim=2)

@@ -23,12 +23,12 @@ from torch.nn import functional
 
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.lines import Lines
-from training.spoof.network import FRONT_END, HOP_SAMPLES, WINDOWS, FrontEnd, Judge, SpoofNet
+from training.spoof.network import FRONT_END, LOOK, FrontEnd, Judge, SpoofNet
 from training.spoof.playback import rooms
 from training.spoof.prepare import HEARD_DEVICES, NO_PLAYBACK, VOCODERS, Take, read_takes
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE, SPOOF
 from vivavoce.audio.arrays import CALL_RATE_HZ
-from vivavoce.audio.spoof_features import BANDS_OF_WINDOW, FRONT_ENDS
+from vivavoce.audio.spoof_features import BANDS_OF_WINDOW
 from vivavoce.models.card import CARD_FORMAT, METADATA_PREFIX, load_model, metadata_of, sha256_of
 from vivavoce.scoring.spoofing import VERDICTS
 
@@ -60,10 +60,10 @@ class Recipe:
     """
 
     seed: int = 1
-    steps: int = 1200
-    copy_pairs: int = 18
+    steps: int = 3000
+    copy_pairs: int = 16
     playback_pairs: int = 6
-    singles: int = 8
+    singles: int = 10
     shortest_s: float = 2.0
     longest_s: float = 4.5
     learning_rate: float = 2e-3
@@ -79,7 +79,8 @@ class Batch:
     """Some speech and the truth about it.
 
     Attributes:
-        audio: shape (batch, samples); the first `pairs` twos are of the same clip.
+        audio: shape (batch, samples); the first `pairs` twos are of the same clip, the last
+            `singles` are synthesisers'.
         labels: shape (batch, 2): synthetic, played back.
         corpora: number of each example's corpus if it is genuine and live, else -1.
         pairs: how many twos there are.
@@ -197,17 +198,21 @@ class Hearing:
     def __init__(self, feed: Feed, recipe: Recipe) -> None:
         self._feed, self._recipe = feed, recipe
         self._chance = torch.Generator().manual_seed(recipe.seed)
-        self._lines, self._front = Lines(responses=room_responses()), FrontEnd()
+        rooms = room_responses()
+        self._lines, self._front = Lines(responses=rooms), FrontEnd()
+        # Synthesisers have no noise of their own, as all recordings have: they always get some.
+        self._noisy_lines = Lines(responses=rooms, noise=1.0, noise_db=(10.0, 35.0))
 
     @torch.no_grad()
     def hear(self) -> tuple[Tensor, Batch]:
         """Features of the next batch, shape (batch, frames, bands), and the batch."""
         batch = self._feed.batch()
-        twos = 2 * batch.pairs
+        twos, made = 2 * batch.pairs, len(batch.audio) - self._recipe.singles
         audio = torch.cat(
             [
                 self._lines(batch.audio[:twos], self._chance, together=2),
-                self._lines(batch.audio[twos:], self._chance),
+                self._lines(batch.audio[twos:made], self._chance),
+                self._noisy_lines(batch.audio[made:], self._chance),
             ]
         )
         tempo = 1 + self._recipe.tempo * (2 * torch.rand((), generator=self._chance) - 1)
@@ -286,7 +291,7 @@ def _masked(features: Tensor, chance: torch.Generator) -> Tensor:
         places = torch.arange(size)
         return (places >= first) & (places < first + width)
 
-    bands = hidden(BANDS_OF_WINDOW, 12, 0.5).tile(1, len(WINDOWS))
+    bands = hidden(BANDS_OF_WINDOW, 12, 0.5).tile(1, len(LOOK.windows))
     return features.masked_fill(hidden(frames, 50, 0.3)[:, :, None] | bands[:, None, :], 0.0)
 
 
@@ -294,7 +299,7 @@ def export(network: Judge, path: Path, recipe: Recipe) -> None:
     """Write an ONNX file that describes itself; any batch, any number of frames."""
     torch.onnx.export(
         network,
-        (torch.zeros(2, 200, FRONT_ENDS[FRONT_END].bands),),
+        (torch.zeros(2, 200, LOOK.bands),),
         str(path),
         input_names=["features"],
         output_names=["scores"],
@@ -302,13 +307,13 @@ def export(network: Judge, path: Path, recipe: Recipe) -> None:
         opset_version=17,
         dynamo=False,
     )
-    window_frames = WINDOW_S * CALL_RATE_HZ // HOP_SAMPLES
+    window_frames = WINDOW_S * CALL_RATE_HZ // LOOK.hop_samples
     card = {
         "name": MODEL_NAME,
         "kind": "spoof",
         "rate_hz": CALL_RATE_HZ,
         "front_end": FRONT_END,
-        "bands": FRONT_ENDS[FRONT_END].bands,
+        "bands": LOOK.bands,
         "dimension": len(VERDICTS) + 1,
         "outputs": " ".join((*VERDICTS, "distance")),
         "window_frames": window_frames,

@@ -35,3 +35,19 @@ def test_a_window_gets_the_same_answer_in_any_batch(frames):
         alone = torch.cat([network(one[None]) for one in features])
     assert together.shape == (3, 2)
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_distance_grows_with_what_training_never_had():
+    from training.spoof.network import LOOK, Judge, SpoofNet  # noqa: PLC0415 (imports PyTorch)
+
+    torch.manual_seed(0)
+    network = SpoofNet().eval()
+    usual = torch.randn(1500, 40, LOOK.bands)
+    with torch.no_grad():
+        judge = Judge(network, network.embed(usual), edge=1.5).eval()
+        near = judge(torch.randn(200, 40, LOOK.bands))
+        far = judge(4 * torch.randn(200, 40, LOOK.bands) + 2)
+        logits = network(usual[:5])
+    assert near.shape == (200, 3)
+    assert float(near[:, 2].quantile(0.95)) < 1 < float(far[:, 2].min())
+    torch.testing.assert_close(judge(usual[:5])[:, :2], logits)
