@@ -6,7 +6,7 @@ hears it as speech, and the engines know it again by its level.
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +16,7 @@ from vivavoce.api.records import ApiCall
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.speech import FRAME_SAMPLES
 from vivavoce.errors import KeyDenied, KeyServiceDown, NotFound, SealBroken
-from vivavoce.scoring.calibration import Calibration, Condition
+from vivavoce.scoring.calibration import Calibration, Condition, Correction
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
 from vivavoce.vault.customer_keys import DataKey
@@ -134,11 +134,15 @@ def towards(cosine):
 
 
 def spoof_evidence(
-    synthetic: ArrayLike = 0.0, playback: ArrayLike = 0.0, *, windows: int = 1
+    synthetic: ArrayLike = 0.0,
+    playback: ArrayLike = 0.0,
+    *,
+    distance: ArrayLike = 0.0,
+    windows: int = 1,
 ) -> SpoofEvidence:
-    """Windows of 4 s, one every 2 s, with these raw scores: one for all, or one for each."""
+    """Windows of 4 s, one every 2 s, with these scores: one for all, or one for each."""
     starts = np.arange(windows) * 2.0
-    columns = np.broadcast_arrays(starts, starts + 4.0, synthetic, playback)
+    columns = np.broadcast_arrays(starts, starts + 4.0, synthetic, playback, distance)
     return SpoofEvidence(np.stack(columns, axis=1).astype(np.float32))
 
 
@@ -270,4 +274,14 @@ def straight_judge():
     return Judge(
         speaker=straight_calibration(),
         spoof_calibrations=dict.fromkeys(VERDICTS, straight_calibration()),
+    )
+
+
+def referring_judge():
+    """A straight one that takes half of the caller's own raw score away, up to half of 1."""
+    straight = straight_calibration()
+    correction = Correction(weight=0.5, centre=0.0, limit=1.0, conditions=straight.conditions)
+    return Judge(
+        speaker=straight,
+        spoof_calibrations=dict.fromkeys(VERDICTS, replace(straight, reference=correction)),
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tests.fakes import FakeCustomerKeys, spoof_evidence
+from vivavoce.scoring.spoofing import SpoofReference
 from vivavoce.store.records import (
     Domain,
     Evidence,
@@ -79,6 +80,7 @@ _VOICEPRINT = Voiceprint(
     model="ge2e@0123456789ab",
     vector=VECTOR,
     created_ms=4,
+    reference=SpoofReference(model="spoof@0123456789ab", raw={"synthetic": -1.5, "playback": 0.1}),
 )
 _SESSION = Session(
     session_id=SESSION_ID,

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tests import rows
 from tests.fakes import FakeCustomerKeys
-from tests.integration.house import build_house
+from tests.integration.house import JUDGE, build_house
 from vivavoce.store.store import open_store
 from vivavoce.vault.vault import Vault
 
@@ -93,10 +93,16 @@ def store(tmp_path, empty_database, vault):
 
 
 @pytest.fixture
-async def house(store, vault):
+def judge():
+    """What scores mean in the house."""
+    return JUDGE
+
+
+@pytest.fixture
+async def house(store, vault, judge):
     """A house with one empty domain."""
     await store.write(rows.add_domain)
-    house = build_house(store, vault)
+    house = build_house(store, vault, judge=judge)
     yield house
     if house.engines.held is not None:
         house.engines.held.set()

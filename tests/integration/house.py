@@ -12,6 +12,7 @@ from tests import rows
 from tests.fakes import FakeEngines, LoudDetector, StillClock, cut, straight_judge, towards, voice
 from vivavoce.call.calls import Calls
 from vivavoce.call.runner import LiveCall
+from vivavoce.scoring.judge import Judge
 from vivavoce.sessions import speakers
 from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.desk import SessionDesk, SessionOptions, StartRequest
@@ -24,6 +25,8 @@ from vivavoce.vault.vault import Vault
 
 ANNA, BEN = 3, 5
 """Two voices as unlike as voices can be."""
+
+JUDGE = straight_judge()
 
 TOKEN_LIFETIME_S = 900.0
 
@@ -130,7 +133,7 @@ class House:
         return [json.loads(body)["detail"] for body in await self.store.read(work)]
 
 
-def build_house(store: Store, vault: Vault, *, limit: int = 4) -> House:
+def build_house(store: Store, vault: Vault, *, limit: int = 4, judge: Judge = JUDGE) -> House:
     """Build one in a store that has the domain of `rows`."""
     engines = FakeEngines(vectors={ANNA: towards(1), BEN: towards(0)})
     clock = StillClock()
@@ -140,7 +143,7 @@ def build_house(store: Store, vault: Vault, *, limit: int = 4) -> House:
         store=store,
         calls=calls,
         encoder=engines,
-        judge=straight_judge(),
+        judge=judge,
         signer=vault.root,
         clock=clock,
         announcer=Announcer(store=store, sinks=(SINK,), clock=clock, news=lambda: None),

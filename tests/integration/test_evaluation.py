@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests import rows
-from tests.fakes import spoof_evidence, towards
+from tests.fakes import silence, spoof_evidence, towards
 from tests.integration.house import ANNA, BEN, until
 from vivavoce.errors import Conflict, NotFound
 from vivavoce.sessions.documents import evaluation_document
@@ -161,17 +161,31 @@ async def test_both_risks_are_reasons_and_meet_the_threshold_by_equalling_it(hou
 
 
 async def test_both_verdicts_and_each_window_of_spoofing_are_told(house):
-    house.engines.spoofs[ANNA] = spoof_evidence(0.6, [0.25, 0.125], windows=2)
+    house.engines.spoofs[ANNA] = spoof_evidence(0.6, [0.25, 0.125], distance=[0, 0.75], windows=2)
     await house.stream(ANNA, 11)
     document = evaluation_document(await house.evaluate(), None)["FraudDetectionResult"]
     assert document["RiskDetails"]["VoiceSpoofingRisk"] == {
         "RiskScore": 52,
+        "Certainty": 1.0,
+        "ReferenceUsed": False,
         "LogLikelihoodRatio": 0.3229,
         "SyntheticSpeech": {"RiskScore": 60, "LogLikelihoodRatio": 1.0},
         "Playback": {"RiskScore": 18, "LogLikelihoodRatio": -3.125},
         "Windows": [
-            {"StartSeconds": 0, "EndSeconds": 4, "SyntheticSpeech": 0.6, "Playback": 0.25},
-            {"StartSeconds": 2, "EndSeconds": 6, "SyntheticSpeech": 0.6, "Playback": 0.125},
+            {
+                "StartSeconds": 0,
+                "EndSeconds": 4,
+                "SyntheticSpeech": 0.6,
+                "Playback": 0.25,
+                "Distance": 0,
+            },
+            {
+                "StartSeconds": 2,
+                "EndSeconds": 6,
+                "SyntheticSpeech": 0.6,
+                "Playback": 0.125,
+                "Distance": 0.75,
+            },
         ],
     }
     (announced,) = [one for one in await house.announced() if one["action"] == "EVALUATE_SESSION"]
@@ -180,6 +194,8 @@ async def test_both_verdicts_and_each_window_of_spoofing_are_told(house):
         "riskScore": 52,
         "syntheticSpeech": {"riskScore": 60, "logLikelihoodRatio": 1.0},
         "playback": {"riskScore": 18, "logLikelihoodRatio": -3.125},
+        "certainty": 1.0,
+        "referenceUsed": False,
     }
     records = await house.store.read(lambda tx: tx.audit.page(after=0, size=9))
     (record,) = [one.record for one in records if one.record.get("spoofing")]
@@ -187,6 +203,8 @@ async def test_both_verdicts_and_each_window_of_spoofing_are_told(house):
     assert record["spoofing"] == {
         "synthetic": {"risk": 60, "llr": 1.0},
         "playback": {"risk": 18, "llr": -3.125},
+        "certainty": 1.0,
+        "referenceUsed": False,
     }
     assert record["evidence"]["spoofRaw"] == {"synthetic": 0.6, "playback": 0.1875}
 
@@ -199,6 +217,95 @@ async def test_speech_that_cannot_be_judged_for_spoofing_is_no_risk(house):
     document = evaluation_document(first, None)["FraudDetectionResult"]
     assert document["Decision"] == "LOW_RISK"
     assert document["RiskDetails"]["VoiceSpoofingRisk"] == {"RiskScore": 0}
+
+
+async def test_speech_unlike_the_training_is_no_risk_and_says_why(house):
+    house.engines.spoofs[ANNA] = spoof_evidence(9.0, 9.0, distance=2.5)
+    session, token = await house.start()
+    call = await house.open(session, token)
+    await call.inbox.put(silence(3))
+    await house.say(call, ANNA, 11)
+    await call.inbox.put(silence(1))
+    await house.desk.end(rows.DOMAIN_ID, "call")
+    assert (await house.session()).quality == "UNFAMILIAR"
+    first = await house.evaluate()
+    assert await house.evaluate() == first
+    document = evaluation_document(first, None)["FraudDetectionResult"]
+    assert document["Decision"] == "LOW_RISK"
+    risk = document["RiskDetails"]["VoiceSpoofingRisk"]
+    assert [window["Distance"] for window in risk.pop("Windows")] == [2.5]
+    assert risk == {"RiskScore": 0, "Certainty": 0.0, "ReferenceUsed": False}
+
+
+async def test_doubtful_speech_is_less_of_a_risk(house):
+    house.engines.spoofs[ANNA] = spoof_evidence(0.75, distance=1.25)
+    await house.stream(ANNA, 11)
+    spoofing = (await fraud(house)).spoofing
+    assert spoofing.certainty == 0.75
+    assert spoofing.verdicts["synthetic"] == (56, pytest.approx(0.75 * 2.5))
+
+
+async def test_before_there_is_enough_speech_for_a_decision_there_is_an_early_risk(house):
+    house.engines.spoofs[ANNA] = spoof_evidence(0.6, 0.25)
+    session, token = await house.start()
+    call = await house.open(session, token)
+
+    async def early():
+        evaluation = await house.evaluate()
+        return evaluation_document(evaluation, None)["FraudDetectionResult"]
+
+    async def is_told():
+        return "EarlyVoiceSpoofingRisk" in await early()
+
+    await house.say(call, ANNA, 2.5)
+    assert not await is_told()
+    await house.say(call, ANNA, 1.5)
+    await until(is_told)
+    first = await early()
+    assert first["Decision"] == "NOT_ENOUGH_SPEECH"
+    assert "RiskDetails" not in first
+    house.engines.spoofs[ANNA] = spoof_evidence(0.75, 0.25)
+    await house.say(call, ANNA, 2)
+    await until(lambda: risen(house, first["EarlyVoiceSpoofingRisk"]["RiskScore"]))
+    second = await early()
+    assert second["FraudDetectionResultId"] == first["FraudDetectionResultId"]
+    await house.say(call, ANNA, 5)
+    await house.desk.end(rows.DOMAIN_ID, "call")
+    decided = await early()
+    assert "EarlyVoiceSpoofingRisk" not in decided
+    assert decided["FraudDetectionResultId"] != first["FraudDetectionResultId"]
+    # Of the same form, and worked out in the same way.
+    assert decided["RiskDetails"]["VoiceSpoofingRisk"] == second["EarlyVoiceSpoofingRisk"]
+    # A risk is no decision: nothing was recorded of it, nor told.
+    records = await house.store.read(lambda tx: tx.audit.page(after=0, size=9))
+    fraud_decisions = [one for one in records if one.record["eventName"].startswith("Fraud")]
+    assert len(fraud_decisions) == 2
+    announced = [one for one in await house.announced() if one["action"] == "EVALUATE_SESSION"]
+    assert len(announced) == 2
+
+
+async def risen(house, risk):
+    return (await house.evaluate()).early_spoofing.risk > risk
+
+
+@pytest.mark.parametrize("seconds", [2, 4, 9])
+async def test_a_call_too_short_for_a_decision_ends_with_what_was_heard_of_it(house, seconds):
+    await house.stream(ANNA, seconds)
+    first = await house.evaluate()
+    assert await house.evaluate() == first
+    assert first.fraud.decision == "NOT_ENOUGH_SPEECH"
+    assert (first.early_spoofing is None) == (seconds < 3)
+
+
+async def test_without_fraud_detection_there_is_no_early_risk(house):
+    await house.stream(ANNA, 4, fraud_detection_enabled=False)
+    assert (await house.evaluate()).early_spoofing is None
+
+
+async def test_speech_that_cannot_be_judged_has_no_early_risk(house):
+    house.engines.spoofs[ANNA] = None
+    await house.stream(ANNA, 4)
+    assert (await house.evaluate()).early_spoofing is None
 
 
 async def test_only_the_sessions_own_watchlist_counts(house):

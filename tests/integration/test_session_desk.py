@@ -321,7 +321,7 @@ async def test_speech_of_two_streams_adds_up_to_one_enrolment(house):
     assert (await house.session()).enrollment_status == "NOT_ENOUGH_SPEECH"
     await house.stream(ANNA, 6)
     assert (await house.session()).enrollment_status == "COMPLETED"
-    assert len(house.engines.heard[-1]) == 30 * CALL_RATE_HZ
+    assert 30 * CALL_RATE_HZ in [len(speech) for speech in house.engines.heard]
 
 
 async def test_enrolling_again_replaces_the_voice(house):

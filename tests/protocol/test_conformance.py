@@ -470,7 +470,11 @@ def test_too_little_speech_and_strange_voices_are_told_apart(server, client, pla
     assert authentication["Decision"] == fraud["Decision"] == "NOT_ENOUGH_SPEECH"
     assert not {"Score", "AudioAggregationStartedAt"} & authentication.keys()
     assert not {"RiskDetails", "Reasons"} & fraud.keys()
+    early = fraud["EarlyVoiceSpoofingRisk"]
+    assert early["RiskScore"] < 50
+    assert early["LogLikelihoodRatio"] < 0
     authentication, fraud = outcome("fraud", person=CARLO)
+    assert "EarlyVoiceSpoofingRisk" not in fraud
     assert authentication["Decision"] == "REJECT"
     assert authentication["Score"] < 90
     assert fraud["Decision"] == "HIGH_RISK"
@@ -484,8 +488,15 @@ def test_too_little_speech_and_strange_voices_are_told_apart(server, client, pla
     for verdict in ("SyntheticSpeech", "Playback"):
         assert spoofing[verdict]["RiskScore"] < 50
         assert spoofing[verdict]["LogLikelihoodRatio"] < 0
+    assert (spoofing["Certainty"], spoofing["ReferenceUsed"]) == (1.0, False)
     assert spoofing["Windows"] == [
-        {"StartSeconds": 0.0, "EndSeconds": 4.0, "SyntheticSpeech": -20.0, "Playback": -20.0}
+        {
+            "StartSeconds": 0.0,
+            "EndSeconds": 4.0,
+            "SyntheticSpeech": -20.0,
+            "Playback": -20.0,
+            "Distance": 0.0,
+        }
     ]
     authentication, _ = outcome("right", person=ANNA)
     assert authentication["Decision"] == "ACCEPT"

@@ -518,6 +518,23 @@ def test_a_call_sent_as_fast_as_can_be_is_heard_in_full(server, start, voices):
     assert fraud["Decision"] in ("LOW_RISK", "HIGH_RISK")
 
 
+def test_an_early_risk_of_spoofing_is_shown_as_soon_as_it_is_there(server, start, voices):
+    _, url = start()
+    with open_stream(url) as stream:
+        send(stream, as_bytes(voices.stranger(seconds=14))[: 2 * 8 * CALL_RATE_HZ])
+        risk = None
+        while risk is None:
+            message = json.loads(stream.recv(timeout=60))
+            if message["type"] == "result":
+                fraud = message["evaluation"]["FraudDetectionResult"]
+                assert fraud["Decision"] == "NOT_ENOUGH_SPEECH"
+                risk = fraud.get("EarlyVoiceSpoofingRisk")
+        assert 0 <= risk["RiskScore"] <= 100
+        assert risk["Windows"]
+        stream.send('{"type": "end"}')
+        assert hear_out(stream)[1] == 1000
+
+
 # --- capacity and privacy
 
 

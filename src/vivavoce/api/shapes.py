@@ -347,6 +347,7 @@ class FraudDetectionResult(TypedDict):
     FraudDetectionResultId: NotRequired[str]
     Reasons: NotRequired[list[FraudDetectionReason]]
     RiskDetails: NotRequired[FraudRiskDetails]
+    EarlyVoiceSpoofingRisk: NotRequired[VoiceSpoofingRisk]
 
 
 class FraudRiskDetails(TypedDict):
@@ -620,6 +621,7 @@ class SpoofWindow(TypedDict):
     EndSeconds: NotRequired[float]
     SyntheticSpeech: NotRequired[float]
     Playback: NotRequired[float]
+    Distance: NotRequired[float]
 
 
 class StartFraudsterRegistrationJobRequest(TypedDict):
@@ -732,6 +734,8 @@ class UpdateWatchlistResponse(TypedDict):
 
 class VoiceSpoofingRisk(TypedDict):
     RiskScore: int
+    Certainty: NotRequired[float]
+    ReferenceUsed: NotRequired[bool]
     LogLikelihoodRatio: NotRequired[float]
     SyntheticSpeech: NotRequired[SpoofVerdict]
     Playback: NotRequired[SpoofVerdict]

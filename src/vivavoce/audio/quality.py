@@ -8,7 +8,7 @@ import numpy as np
 
 from vivavoce.audio.arrays import Samples
 
-Verdict: TypeAlias = Literal["UNKNOWN", "GOOD", "QUIET", "NOISY", "CLIPPED", "LOSSY"]
+Verdict: TypeAlias = Literal["UNKNOWN", "GOOD", "QUIET", "NOISY", "CLIPPED", "LOSSY", "UNFAMILIAR"]
 
 CLIPPED_LEVEL = 32600
 """From here on a 16-bit sample counts as clipped (the largest mu-law value is 32124)."""
@@ -20,6 +20,8 @@ _CLIPPED_SHARE = 0.01
 _QUIET_DBFS = -50.0
 _NOISY_SNR_DB = 10.0
 _LOSSY_SHARE = 0.05
+# Nor is this one; chosen because evidence of spoofing counts for less than half below it.
+_UNFAMILIAR_CERTAINTY = 0.5
 
 
 @dataclass(slots=True)
@@ -56,8 +58,13 @@ class QualityMeter:
         """Count lost samples."""
         self.lost_samples += samples
 
-    def verdict(self) -> Verdict:
-        """The worst thing to say about the audio so far; UNKNOWN before any speech."""
+    def verdict(self, *, certainty: float = 1.0) -> Verdict:
+        """The worst thing to say about the audio so far; UNKNOWN before any speech.
+
+        Args:
+            certainty: how far what was said can be judged for spoofing, 0..1. Only audio that is
+                sound otherwise is unfamiliar: what else is wrong with it says more.
+        """
         if self._speech_samples == 0:
             return "UNKNOWN"
         total = self.received_samples + self.lost_samples
@@ -69,6 +76,7 @@ class QualityMeter:
             ("CLIPPED", self._clipped_samples > _CLIPPED_SHARE * self._speech_samples),
             ("QUIET", _decibels(speech / _FULL_SCALE**2) < _QUIET_DBFS),
             ("NOISY", rest_samples > 0 and _decibels(speech) - _decibels(rest) < _NOISY_SNR_DB),
+            ("UNFAMILIAR", certainty < _UNFAMILIAR_CERTAINTY),
         )
         for verdict, holds in checks:
             if holds:

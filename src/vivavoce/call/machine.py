@@ -6,7 +6,8 @@ events however it was cut into chunks, so a call replayed from a recording gives
 the live call.
 
 Speech is collected until `Plan.limit_samples`. On the way evidence is taken at fixed amounts of net
-speech (the checkpoints) and at the end of the call.
+speech (the checkpoints) and at the end of the call. The first of it serves an early risk of
+spoofing: there is not enough for any decision yet.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ import numpy as np
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples
 from vivavoce.audio.quality import QualityMeter, Verdict
 from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector
-from vivavoce.scoring.spoofing import SpoofEvidence
+from vivavoce.scoring.spoofing import JUDGED_S, SpoofEvidence
 
 ENROLLMENT_S = 30
 ENROLLMENT_SAMPLES = ENROLLMENT_S * CALL_RATE_HZ
@@ -27,8 +28,12 @@ FRAUD_S = 10
 FRAUD_SAMPLES = FRAUD_S * CALL_RATE_HZ
 """Net speech for a fraud decision. Not documented; chosen as the authentication default."""
 
-SHORTEST_EVIDENCE_SAMPLES = 5 * CALL_RATE_HZ
-"""Net speech that any decision needs: the lowest authentication minimum that can be configured."""
+SHORTEST_EVIDENCE_SAMPLES = round(JUDGED_S * CALL_RATE_HZ)
+"""Net speech that anything can be said of."""
+
+EARLY_SAMPLES = (SHORTEST_EVIDENCE_SAMPLES, FRAUD_SAMPLES // 2)
+"""Net speech for an early risk of spoofing. Not documented; chosen as early as can be, and half way
+to the decision, where the risk is surer."""
 
 
 def samples_to_s(samples: int) -> float:
@@ -57,9 +62,8 @@ class Plan:
         not certain at first becomes so without waiting for the end.
         """
         between = self.limit_samples * 2 // 3
-        return tuple(
-            sorted({self.authentication_samples, self.fraud_samples, between, self.limit_samples})
-        )
+        decisions = {self.authentication_samples, self.fraud_samples, between, self.limit_samples}
+        return tuple(sorted(decisions.union(EARLY_SAMPLES)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +172,7 @@ class CallMachine:
         self._net_samples = 0
         self._evidence_samples = 0  # net speech that the latest evidence request covers
         self._requests: dict[int, EvidenceNeeded] = {}  # asked, not yet answered
+        self._certainty = (0, 1.0)  # number of the latest answer on spoofing, and its certainty
         self._asked = 0
 
     def push(self, item: Item) -> list[Event]:
@@ -191,6 +196,9 @@ class CallMachine:
     def accept(self, answer: EvidenceAnswer) -> list[Event]:
         """Take the engines' answer to an `EvidenceNeeded`."""
         request = self._requests.pop(answer.number)
+        if answer.spoof is not None:
+            # Answers may come in any order; the one on the most speech counts.
+            self._certainty = max(self._certainty, (answer.number, answer.spoof.certainty))
         return [
             EvidenceReady(
                 number=request.number,
@@ -220,11 +228,12 @@ class CallMachine:
     @property
     def progress(self) -> Progress:
         """How far the call has come."""
+        _, certainty = self._certainty
         return Progress(
             received_samples=self._meter.received_samples,
             net_speech_samples=self._net_samples,
             lost_samples=self._meter.lost_samples,
-            quality=self._meter.verdict(),
+            quality=self._meter.verdict(certainty=certainty),
         )
 
     def speech(self) -> Samples:

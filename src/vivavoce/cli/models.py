@@ -13,6 +13,7 @@ from vivavoce.errors import ModelError, ModelMissing
 from vivavoce.models import pull as pulling
 from vivavoce.models import registry
 from vivavoce.models.card import beside_or_shipped, calibration_suffix, load_model, sha256_of
+from vivavoce.scoring.spoofing import DISTANCE
 
 app = typer.Typer(
     help="Model files: what is installed, from where, hash, licence, measured accuracy. "
@@ -132,6 +133,7 @@ def _summary(entry: registry.Listing) -> dict[str, Any]:
         "calibrated": all(
             beside_or_shipped(entry.path, calibration_suffix(output)) is not None
             for output in entry.card.get("outputs", "").split() or [""]
+            if output != DISTANCE
         ),
         "path": str(entry.path),
         "measured": entry.card.get("measured", {}),

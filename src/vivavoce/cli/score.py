@@ -17,10 +17,8 @@ from vivavoce.call.speech import collect_net_speech
 from vivavoce.cli.offline import offline_models
 from vivavoce.errors import AudioError, InvalidRequest
 from vivavoce.models.engines import Models
-from vivavoce.scoring.spoofing import VERDICTS
-
-JUDGED_S = 3.0
-"""Less net speech than this is not judged: the calibration of the detector begins here."""
+from vivavoce.scoring.judge import Judge
+from vivavoce.scoring.spoofing import JUDGED_S, VERDICTS, SpoofEvidence
 
 
 def score(
@@ -79,20 +77,20 @@ def judge_recording(path: Path, models: Models, *, channel: int | None) -> dict[
     samples = read_recording(path, channel=channel).samples
     speech = collect_net_speech(samples, models.new_detector())
     seconds = len(speech) / CALL_RATE_HZ
+    evidence = models.spoof_evidence(speech) if seconds >= JUDGED_S else None
     return {
         "file": str(path),
         "net_speech_s": round(seconds, 3),
-        "quality": _quality(samples, speech),
-        "spoof": _spoof(speech, models, seconds=seconds),
+        "quality": _quality(samples, speech, evidence),
+        "spoof": _spoof(evidence, models.judge, seconds=seconds),
     }
 
 
-def _spoof(speech: Samples, models: Models, *, seconds: float) -> dict[str, Any]:
-    evidence = models.spoof_evidence(speech) if seconds >= JUDGED_S else None
-    if evidence is None:
+def _spoof(evidence: SpoofEvidence | None, judge: Judge, *, seconds: float) -> dict[str, Any]:
+    verdict = None if evidence is None else judge.spoof(evidence, seconds=seconds)
+    if verdict is None or verdict.certainty == 0:
         unjudged = {"llr": None, "risk": None}
         return {**unjudged, **dict.fromkeys(VERDICTS, unjudged)}
-    verdict = models.judge.spoof(evidence, seconds=seconds)
     apart = {
         name: {"llr": round(calibrated.llr, 4), "risk": verdict.risk_of(name)}
         for name, calibrated in verdict.by_verdict.items()
@@ -100,11 +98,11 @@ def _spoof(speech: Samples, models: Models, *, seconds: float) -> dict[str, Any]
     return {"llr": round(verdict.llr, 4), "risk": verdict.risk, **apart}
 
 
-def _quality(samples: Samples, speech: Samples) -> str:
+def _quality(samples: Samples, speech: Samples, evidence: SpoofEvidence | None) -> str:
     meter = QualityMeter()
     meter.add_audio(samples)
     meter.add_speech(speech)
-    return meter.verdict()
+    return meter.verdict(certainty=1.0 if evidence is None else evidence.certainty)
 
 
 def _listed(from_list: Path | None) -> list[Path]:

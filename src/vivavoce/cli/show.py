@@ -41,7 +41,9 @@ def fraud_text(evaluation: Document) -> str:
         return "-"
     details = result.get("RiskDetails")
     if details is None:
-        return result["Decision"]
+        early = result.get("EarlyVoiceSpoofingRisk")
+        so_far = "" if early is None else f" (spoofing so far: {early['RiskScore']})"
+        return result["Decision"] + so_far
     known = details["KnownFraudsterRisk"]["RiskScore"]
     spoofing = details["VoiceSpoofingRisk"]["RiskScore"]
     reasons = ", ".join(result.get("Reasons", ()))

@@ -235,15 +235,16 @@ class _Connection:
 
 
 def _essence(message: Document) -> Document:
-    """What makes a message worth sending again: for a result, only the decisions themselves."""
+    """What makes a message worth sending again: for a result, the decisions and an early risk."""
     if message["type"] != "result":
         return message
     evaluation = message["evaluation"]
     return {
-        kind: evaluation.get(kind, {}).get(member)
+        member: evaluation.get(kind, {}).get(member)
         for kind, member in (
             ("AuthenticationResult", "AuthenticationResultId"),
             ("FraudDetectionResult", "FraudDetectionResultId"),
+            ("FraudDetectionResult", "EarlyVoiceSpoofingRisk"),
         )
     }
 

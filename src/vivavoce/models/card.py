@@ -8,7 +8,8 @@ Three files share a stem, which is the model's name:
   was trained, its limits. A field that the ONNX file lacks (an export made elsewhere has none) may
   be given here instead; a field given in both must agree.
 - `<name>.calibration.json`: what its scores mean; see `vivavoce.scoring.calibration`. A model that
-  answers several questions has `<name>.<output>.calibration.json` for each.
+  answers several questions has `<name>.<output>.calibration.json` for each. (A spoof model's
+  `distance` is no question and needs none; see `vivavoce.scoring.spoofing`.)
 
 Card and calibration lie beside the ONNX file, or else among those shipped with vivavoce.
 """

@@ -1,6 +1,7 @@
 """The spoof detector: from a caller's net speech to evidence that it is no living voice.
 
-Two questions are asked of each window: is a machine speaking, and is a recording played back?
+Two questions are asked of each window: is a machine speaking, and is a recording played back? A
+model may also tell how far a window is from the audio that it was trained on.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,10 @@ from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 from vivavoce.audio.spoof_features import FRONT_ENDS
 from vivavoce.errors import ModelInvalid, NotEnoughSpeech
 from vivavoce.models.card import Model, ModelCard
-from vivavoce.scoring.spoofing import BLOCK_S, VERDICTS, SpoofEvidence
+from vivavoce.scoring.spoofing import BLOCK_S, DISTANCE, VERDICTS, SpoofEvidence
+
+_OUTPUTS = (*VERDICTS, DISTANCE)
+"""The columns of the evidence that models give."""
 
 MIN_SPEECH_S = 1.0
 """Less net speech gets no score: shorter inputs were never seen in training, and the calibration
@@ -21,8 +25,9 @@ begins at 3 s."""
 class SpoofDetector:
     """Spoof models with their front ends: shared by all calls, without state.
 
-    Each verdict comes from the first model that gives it. Raw scores are logits; positive speaks
-    for a spoof. What they mean as a likelihood ratio is the calibration's matter.
+    Each verdict comes from the first model that gives it; so does the distance, but no model is run
+    for it alone. Raw scores are logits; positive speaks for a spoof. What they mean as a likelihood
+    ratio is the calibration's matter.
 
     Attributes:
         version: names of the models, each with the first 12 digits of its file's SHA-256.
@@ -34,9 +39,10 @@ class SpoofDetector:
             _check(model.card)
         self.version = "+".join(f"{model.card.name}@{model.card.sha256[:12]}" for model in models)
         self.by_verdict = {verdict: _giving(verdict, models) for verdict in VERDICTS}
-        used = list({id(model): model for model in self.by_verdict.values()}.values())
-        spans = [_span(model.card) for model in used]
-        self._used = used
+        self._used = [model for model in models if model in self.by_verdict.values()]
+        spans = [_span(model.card) for model in self._used]
+        telling = (model for model in self._used if DISTANCE in model.card.outputs)
+        self._by_output = {**self.by_verdict, DISTANCE: next(telling, None)}
         # The longest: a shorter one does not look at the last few samples of a window.
         self._window_samples = max(window for window, _ in spans)
         self._stride_samples = min(stride for _, stride in spans)
@@ -60,15 +66,15 @@ class SpoofDetector:
         last = len(audio) - length
         starts = np.array([*range(0, last, self._stride_samples), last])
         cuts = [audio[start : start + length] for start in starts]
-        windows = np.zeros((len(cuts), 2 + len(VERDICTS)), np.float32)
+        windows = np.zeros((len(cuts), 2 + len(_OUTPUTS)), np.float32)
         windows[:, 0] = starts / CALL_RATE_HZ
         windows[:, 1] = (starts + length) / CALL_RATE_HZ
         for model in self._used:
             front_end = FRONT_ENDS[model.card.front_end]
             scores = model.run(np.stack([front_end.features(cut) for cut in cuts]))
-            for column, verdict in enumerate(VERDICTS, start=2):
-                if self.by_verdict[verdict] is model:
-                    windows[:, column] = scores[:, model.card.outputs.index(verdict)]
+            for column, output in enumerate(_OUTPUTS, start=2):
+                if self._by_output[output] is model:
+                    windows[:, column] = scores[:, model.card.outputs.index(output)]
         return SpoofEvidence(windows)
 
 

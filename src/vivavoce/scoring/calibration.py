@@ -10,14 +10,18 @@ net speech (its *conditions*) it holds
 
 Between conditions both are interpolated over the logarithm of the seconds; outside them the nearest
 condition holds.
+
+Where it is known what the model makes of the caller's own voice (the *reference*), a calibration
+may hold a correction for it, and what corrected scores mean, in conditions of their own.
 """
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -76,6 +80,38 @@ class Calibrated:
     llr: float
     log10_p: float
 
+    def believed(self, certainty: float) -> Self:
+        """What is left of the meaning where the score is to be believed so far only, 0..1.
+
+        At 0 it says nothing: either class is as likely as before, and every score as common.
+        """
+        return replace(self, llr=certainty * self.llr, log10_p=certainty * self.log10_p)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """How the raw score of the caller's own voice corrects a raw score.
+
+    Attributes:
+        weight: the share of a reference's distance from the centre that is taken away, 0..1.
+        centre: the reference that corrects nothing.
+        limit: a reference further from the centre counts as one so far from it; positive.
+        conditions: what corrected scores mean; at least one, in rising order of net speech.
+    """
+
+    weight: float
+    centre: float
+    limit: float
+    conditions: tuple[Condition, ...]
+
+    def apply(self, raw: float, reference: float) -> float:
+        """The corrected raw score.
+
+        Limited, so that who enrols with an odd voice wins no more than that for later calls.
+        """
+        away = min(self.limit, max(-self.limit, reference - self.centre))
+        return raw - self.weight * away
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
@@ -85,33 +121,43 @@ class Calibration:
         model: name of the model, as in its card.
         model_sha256: hash of the ONNX file that the scores came from.
         conditions: at least one.
+        reference: what to do with a reference; None where none helps.
     """
 
     model: str
     model_sha256: str
     conditions: tuple[Condition, ...]
+    reference: Correction | None = None
 
-    def apply(self, raw: float, *, seconds: float) -> Calibrated:
-        """The meaning of a raw score won from so many seconds of net speech."""
-        low, high, weight = self._between(seconds)
+    def takes_reference(self, *, seconds: float) -> bool:
+        """Whether a reference counts for a score won from so much net speech.
+
+        From the first condition of the correction on: scores from less scatter more than it knows.
+        """
+        return self.reference is not None and seconds >= self.reference.conditions[0].seconds
+
+    def apply(self, raw: float, *, seconds: float, reference: float | None = None) -> Calibrated:
+        """The meaning of a raw score.
+
+        Args:
+            raw: the model's score.
+            seconds: net speech that it was won from.
+            reference: the model's score of the caller's own voice, where that is known.
+        """
+        corrected, conditions = raw, self.conditions
+        if self.reference and reference is not None and self.takes_reference(seconds=seconds):
+            corrected = self.reference.apply(raw, reference)
+            conditions = self.reference.conditions
+        low, high, weight = _between(conditions, seconds)
         return Calibrated(
             raw=raw,
-            llr=(1 - weight) * low.llr(raw) + weight * high.llr(raw),
+            llr=(1 - weight) * low.llr(corrected) + weight * high.llr(corrected),
             log10_p=min(
                 0.0,
-                (1 - weight) * low.log10_exceedance(raw) + weight * high.log10_exceedance(raw),
+                (1 - weight) * low.log10_exceedance(corrected)
+                + weight * high.log10_exceedance(corrected),
             ),
         )
-
-    def _between(self, seconds: float) -> tuple[Condition, Condition, float]:
-        conditions = self.conditions
-        if seconds <= conditions[0].seconds:
-            return conditions[0], conditions[0], 0.0
-        for low, high in pairwise(conditions):
-            if seconds <= high.seconds:
-                weight = math.log(seconds / low.seconds) / math.log(high.seconds / low.seconds)
-                return low, high, weight
-        return conditions[-1], conditions[-1], 0.0
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -124,51 +170,108 @@ def read_calibration(path: Path) -> Calibration:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise ModelInvalid(f"{path.name}: format {document['format']!r}, expected {FORMAT!r}")
-        conditions = tuple(
-            Condition(
-                seconds=float(entry["seconds"]),
-                slope=float(entry["slope"]),
-                offset=float(entry["offset"]),
-                tail_raw=tuple(float(x) for x in entry["tail"]["raw"]),
-                tail_log10_p=tuple(float(x) for x in entry["tail"]["log10_p"]),
-            )
-            for entry in document["conditions"]
+        calibration = Calibration(
+            model=str(document["model"]),
+            model_sha256=str(document["model_sha256"]),
+            conditions=_conditions(document),
+            reference=_correction(document["reference"]) if "reference" in document else None,
         )
-        model, sha256 = str(document["model"]), str(document["model_sha256"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelInvalid(f"{path.name} is not a readable calibration: {error!r}") from error
-    for condition in conditions:
-        _check(condition, path)
-    rising = [condition.seconds for condition in conditions]
-    if not conditions or rising != sorted(set(rising)) or rising[0] <= 0:
-        raise ModelInvalid(f"{path.name}: conditions must have rising, positive seconds")
-    return Calibration(model=model, model_sha256=sha256, conditions=conditions)
+    _check(calibration.conditions, path)
+    if calibration.reference is not None:
+        _check_correction(calibration.reference, path)
+    return calibration
 
 
 def write_calibration(path: Path, calibration: Calibration, *, made_from: dict[str, Any]) -> None:
     """Write a calibration file; `made_from` says how it came about and is for readers only."""
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "model": calibration.model,
         "model_sha256": calibration.model_sha256,
         "made_from": made_from,
-        "conditions": [
-            {
-                "seconds": condition.seconds,
-                "slope": round(condition.slope, 6),
-                "offset": round(condition.offset, 6),
-                "tail": {
-                    "raw": [round(x, 6) for x in condition.tail_raw],
-                    "log10_p": [round(x, 6) for x in condition.tail_log10_p],
-                },
-            }
-            for condition in calibration.conditions
-        ],
+        "conditions": _document(calibration.conditions),
     }
+    if (correction := calibration.reference) is not None:
+        document["reference"] = {
+            "weight": round(correction.weight, 6),
+            "centre": round(correction.centre, 6),
+            "limit": round(correction.limit, 6),
+            "conditions": _document(correction.conditions),
+        }
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _check(condition: Condition, path: Path) -> None:
+def _between(
+    conditions: tuple[Condition, ...], seconds: float
+) -> tuple[Condition, Condition, float]:
+    """The conditions on both sides of an amount of net speech, and the weight of the second."""
+    if seconds <= conditions[0].seconds:
+        return conditions[0], conditions[0], 0.0
+    for low, high in pairwise(conditions):
+        if seconds <= high.seconds:
+            weight = math.log(seconds / low.seconds) / math.log(high.seconds / low.seconds)
+            return low, high, weight
+    return conditions[-1], conditions[-1], 0.0
+
+
+def _conditions(holder: Mapping[str, Any]) -> tuple[Condition, ...]:
+    return tuple(
+        Condition(
+            seconds=float(entry["seconds"]),
+            slope=float(entry["slope"]),
+            offset=float(entry["offset"]),
+            tail_raw=tuple(float(x) for x in entry["tail"]["raw"]),
+            tail_log10_p=tuple(float(x) for x in entry["tail"]["log10_p"]),
+        )
+        for entry in holder["conditions"]
+    )
+
+
+def _correction(entry: Mapping[str, Any]) -> Correction:
+    return Correction(
+        weight=float(entry["weight"]),
+        centre=float(entry["centre"]),
+        limit=float(entry["limit"]),
+        conditions=_conditions(entry),
+    )
+
+
+def _document(conditions: tuple[Condition, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "seconds": condition.seconds,
+            "slope": round(condition.slope, 6),
+            "offset": round(condition.offset, 6),
+            "tail": {
+                "raw": [round(x, 6) for x in condition.tail_raw],
+                "log10_p": [round(x, 6) for x in condition.tail_log10_p],
+            },
+        }
+        for condition in conditions
+    ]
+
+
+def _check(conditions: tuple[Condition, ...], path: Path) -> None:
+    for condition in conditions:
+        _check_condition(condition, path)
+    rising = [condition.seconds for condition in conditions]
+    if not conditions or rising != sorted(set(rising)) or rising[0] <= 0:
+        raise ModelInvalid(f"{path.name}: conditions must have rising, positive seconds")
+
+
+def _check_correction(correction: Correction, path: Path) -> None:
+    _check(correction.conditions, path)
+    numbers = (correction.weight, correction.centre, correction.limit)
+    finite = all(math.isfinite(number) for number in numbers)
+    if not (finite and 0 <= correction.weight <= 1 and correction.limit > 0):
+        raise ModelInvalid(
+            f"{path.name}: a reference needs a weight of 0 to 1, a centre and a positive limit"
+        )
+
+
+def _check_condition(condition: Condition, path: Path) -> None:
     raw, log10_p = condition.tail_raw, condition.tail_log10_p
     numbers = (condition.seconds, condition.slope, condition.offset, *raw, *log10_p)
     sound = (

@@ -9,7 +9,7 @@ import numpy as np
 from vivavoce.audio.arrays import Floats
 from vivavoce.scoring.calibration import Calibrated, Calibration
 from vivavoce.scoring.scale import authentication_score, log10_any_of, risk_score
-from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
+from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence, SpoofReference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +43,13 @@ class SpoofVerdict:
     """What a call's evidence of spoofing means.
 
     Attributes:
+        certainty: how far the evidence was believed, 0..1; at 0 nothing is judged.
         llr: log-likelihood ratio (natural logarithm) that it is no living voice.
         risk: 0..100 on the risk scale, for all verdicts together.
         by_verdict: of each of `VERDICTS`.
     """
 
+    certainty: float
     llr: float
     risk: int
     by_verdict: Mapping[str, Calibrated]
@@ -96,20 +98,43 @@ class Judge:
         risk = risk_score(log10_any_of(calibrated.log10_p, len(wanted)))
         return ClosestMatch(index=closest if risk > 0 else None, risk=risk)
 
-    def spoof(self, evidence: SpoofEvidence, *, seconds: float) -> SpoofVerdict:
+    def takes_reference(self, *, seconds: float) -> bool:
+        """Whether a reference changes what evidence from so many seconds of net speech means."""
+        return any(
+            each.takes_reference(seconds=seconds) for each in self.spoof_calibrations.values()
+        )
+
+    def spoof(
+        self, evidence: SpoofEvidence, *, seconds: float, reference: SpoofReference | None = None
+    ) -> SpoofVerdict:
         """Is this, heard for so many seconds of net speech, no living voice?
 
         The verdicts are two tests of the same call. Their joint risk is that of the more certain
         one, corrected for there being two; their joint likelihood ratio is that of either kind of
-        spoof being as likely as the other.
+        spoof being as likely as the other. Evidence from audio unlike that of the training pulls
+        less, or not at all.
+
+        Args:
+            evidence: the windows of the call.
+            seconds: net speech behind them.
+            reference: what the same detector makes of the caller's own voice, where the voice is
+                the caller's, or a copy of it.
         """
+        certainty = evidence.certainty
         by_verdict = {
-            verdict: self.spoof_calibrations[verdict].apply(evidence.raw(verdict), seconds=seconds)
+            verdict: self.spoof_calibrations[verdict]
+            .apply(
+                evidence.raw(verdict),
+                seconds=seconds,
+                reference=None if reference is None else reference.raw[verdict],
+            )
+            .believed(certainty)
             for verdict in VERDICTS
         }
         least = min(calibrated.log10_p for calibrated in by_verdict.values())
         llrs = [calibrated.llr for calibrated in by_verdict.values()]
         return SpoofVerdict(
+            certainty=certainty,
             llr=float(np.logaddexp.reduce(llrs)) - math.log(len(llrs)),
             risk=risk_score(log10_any_of(least, len(VERDICTS))),
             by_verdict=by_verdict,

@@ -568,9 +568,11 @@ def _spoofing(spoofing: SpoofingGiven) -> Body:
 
     return {
         "riskScore": spoofing.risk,
-        # Ours: AWS told synthetic speech and playback in one.
+        # Ours: AWS told synthetic speech and playback in one, and nothing of how it came to that.
         "syntheticSpeech": verdict("synthetic"),
         "playback": verdict("playback"),
+        "certainty": spoofing.certainty,
+        "referenceUsed": spoofing.reference_used,
     }
 
 

@@ -98,10 +98,17 @@ def _fraud(outcome: FraudOutcomeGiven) -> dict[str, Any]:
 
 
 def _spoofing(spoofing: SpoofingGiven | None) -> dict[str, Any]:
-    if spoofing is None:
-        return {"voiceSpoofingRisk": None, "spoofing": None}
+    if spoofing is None or spoofing.certainty is None:
+        return {"voiceSpoofingRisk": spoofing and spoofing.risk, "spoofing": None}
     verdicts = {name: {"risk": risk, "llr": llr} for name, (risk, llr) in spoofing.verdicts.items()}
-    return {"voiceSpoofingRisk": spoofing.risk, "spoofing": verdicts or None}
+    return {
+        "voiceSpoofingRisk": spoofing.risk,
+        "spoofing": {
+            **verdicts,
+            "certainty": spoofing.certainty,
+            "referenceUsed": spoofing.reference_used,
+        },
+    }
 
 
 def _aggregation(outcome: AuthenticationOutcome | FraudOutcomeGiven) -> dict[str, Any]:

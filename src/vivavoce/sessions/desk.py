@@ -113,7 +113,7 @@ class SessionDesk:
         Args:
             store: the state.
             calls: the live calls.
-            encoder: makes voiceprints.
+            encoder: makes voiceprints, and judges the speech that they are made from.
             judge: what scores mean.
             signer: signs stream tokens.
             clock: the time.
@@ -649,6 +649,7 @@ class SessionDesk:
             session,
             self._judge,
             model=self._encoder.model,
+            spoof_model=self._encoder.spoof_model,
             now_ms=self._clock.now_ms(),
             given_only=given_only,
         )

@@ -108,7 +108,8 @@ def evaluation_document(evaluation: Evaluation, progress: Progress | None) -> Do
             "StreamingStatus": session.streaming_status,
             "AuthenticationResult": evaluation.authentication
             and _authentication(evaluation.authentication, session),
-            "FraudDetectionResult": evaluation.fraud and _fraud(evaluation.fraud),
+            "FraudDetectionResult": evaluation.fraud
+            and _fraud(evaluation.fraud, evaluation.early_spoofing),
             "AudioProgress": progress_document(session, progress),
         }
     )
@@ -129,7 +130,7 @@ def _authentication(outcome: AuthenticationOutcome, session: Session) -> Documen
     )
 
 
-def _fraud(outcome: FraudOutcomeGiven) -> Document:
+def _fraud(outcome: FraudOutcomeGiven, early_spoofing: SpoofingGiven | None) -> Document:
     return present(
         {
             "FraudDetectionResultId": outcome.result_id,
@@ -150,6 +151,7 @@ def _fraud(outcome: FraudOutcomeGiven) -> Document:
             }
             if outcome.spoofing is not None
             else None,
+            "EarlyVoiceSpoofingRisk": early_spoofing and _spoofing(early_spoofing),
             "AudioAggregationStartedAt": seconds(outcome.started_ms),
             "AudioAggregationEndedAt": seconds(outcome.ended_ms),
         }
@@ -166,6 +168,8 @@ def _spoofing(spoofing: SpoofingGiven) -> Document:
     return present(
         {
             "RiskScore": spoofing.risk,
+            "Certainty": spoofing.certainty,
+            "ReferenceUsed": spoofing.reference_used,
             "LogLikelihoodRatio": spoofing.llr,
             "SyntheticSpeech": verdict("synthetic"),
             "Playback": verdict("playback"),
@@ -175,8 +179,9 @@ def _spoofing(spoofing: SpoofingGiven) -> Document:
                     "EndSeconds": end_s,
                     "SyntheticSpeech": synthetic,
                     "Playback": playback,
+                    "Distance": distance,
                 }
-                for start_s, end_s, synthetic, playback in spoofing.windows
+                for start_s, end_s, synthetic, playback, distance in spoofing.windows
             ]
             or None,
         }

@@ -19,6 +19,7 @@ from vivavoce.call.machine import ENROLLMENT_S, ENROLLMENT_SAMPLES, samples_to_s
 from vivavoce.call.runner import LiveCall
 from vivavoce.clock import Clock
 from vivavoce.errors import Conflict, NotFound, VivavoceError
+from vivavoce.scoring.spoofing import SpoofEvidence, SpoofReference
 from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import EnrollmentData, EnrollmentOutcome
 from vivavoce.sessions.announcer import Announcer
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
-    """Makes voiceprints."""
+    """Makes voiceprints, and judges the speech that they are made from."""
 
     @property
     def model(self) -> str:
@@ -49,6 +50,10 @@ class Encoder(Protocol):
 
     async def embed(self, speech: Samples) -> Floats:
         """The voice as a vector, shape (dimension,), unit length."""
+        ...
+
+    async def judge(self, speech: Samples) -> tuple[Floats, SpoofEvidence | None]:
+        """The voice, and what the speech says of spoofing; None if it is too short."""
         ...
 
 
@@ -133,14 +138,20 @@ class Enrolments:
             except Exception:  # noqa: BLE001 - one broken session must not keep a server from starting
                 _log.exception("the enrolment of session %s is not finished", session_id)
 
-    def voiceprint(self, owner: Speaker | Fraudster, vector: Floats) -> Voiceprint:
-        """The voiceprint of a speaker or fraudster."""
+    def voiceprint(
+        self,
+        owner: Speaker | Fraudster,
+        vector: Floats,
+        reference: SpoofReference | None = None,
+    ) -> Voiceprint:
+        """The voiceprint of a speaker or fraudster; only a speaker's call is held against one."""
         return Voiceprint(
             owner_id=owner.speaker_id if isinstance(owner, Speaker) else owner.fraudster_id,
             domain_id=owner.domain_id,
             model=self._encoder.model,
             vector=vector,
             created_ms=self._clock.now_ms(),
+            reference=reference,
         )
 
     def _request(self, tx: Transaction, domain_id: str, name_or_id: str) -> Session:
@@ -189,14 +200,21 @@ class Enrolments:
         if call is not None:
             call.kept_samples = live_samples
         try:
-            vector = await self._encoder.embed(speech)
+            vector, spoof = await self._encoder.judge(speech)
         except Exception as error:  # noqa: BLE001 - whoever polls must learn that it failed
             _log.exception("the voiceprint of session %s could not be made", session_id)
             failure = error  # Python forgets `error` at the end of this block
             return await self._store.write(
                 lambda tx: self._fail(tx, tx.sessions.get_by_id(session_id), failure)
             )
-        return await self._store.write(lambda tx: self._finish(tx, session_id, vector, speech))
+        reference = (
+            SpoofReference.of(spoof, model=self._encoder.spoof_model)
+            if spoof is not None and spoof.certainty > 0
+            else None
+        )
+        return await self._store.write(
+            lambda tx: self._finish(tx, session_id, vector, reference, speech)
+        )
 
     def _begin(self, tx: Transaction, session_id: str, speech: Samples) -> Session:
         session = tx.sessions.get_by_id(session_id)
@@ -206,7 +224,14 @@ class Enrolments:
         session = tx.sessions.update(session, enrollment_status="IN_PROGRESS")
         return tx.sessions.put_speech(session, speech, seconds=samples_to_s(len(speech)))
 
-    def _finish(self, tx: Transaction, session_id: str, vector: Floats, speech: Samples) -> Session:
+    def _finish(
+        self,
+        tx: Transaction,
+        session_id: str,
+        vector: Floats,
+        reference: SpoofReference | None,
+        speech: Samples,
+    ) -> Session:
         now_ms = self._clock.now_ms()
         session = tx.sessions.get_by_id(session_id)
         if must_be_forgotten(tx, session):
@@ -218,7 +243,7 @@ class Enrolments:
             # voiceprint before says of this stream is decided now and stays.
             self._decide(tx, session)
             session = tx.sessions.update(session, enrolled_stream=session.stream_number)
-        tx.voiceprints.put(self.voiceprint(speaker, vector), speech=speech)
+        tx.voiceprints.put(self.voiceprint(speaker, vector, reference), speech=speech)
         tx.speakers.set_status(speaker.speaker_id, "ENROLLED", now_ms=now_ms)
         tx.speakers.touch(speaker.speaker_id, now_ms=hour_of(now_ms))
         self._announce(tx, session, "NEW_ENROLLMENT" if is_new else "ENROLLMENT_OVERWRITE")

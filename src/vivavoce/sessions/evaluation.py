@@ -4,6 +4,9 @@ A decision rests on its *basis*: the evidence, the speaker's state, the threshol
 basis stays the same, the decision that was given out is given out again, with the same id; a new
 threshold re-decides the same evidence, a new speaker re-scores it, each under a new id.
 
+Until there is enough speech for a fraud decision there may be an early risk of spoofing. It is no
+decision: it is worked out each time, and nothing is kept of it.
+
 Source: voice-id-behaviour.md section 8.
 """
 
@@ -25,7 +28,7 @@ from vivavoce.scoring.decide import (
     speaker_decision,
 )
 from vivavoce.scoring.judge import Judge
-from vivavoce.scoring.spoofing import SpoofEvidence
+from vivavoce.scoring.spoofing import JUDGED_S, SpoofEvidence
 from vivavoce.store.records import (
     Evidence,
     Result,
@@ -57,34 +60,63 @@ class AuthenticationOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoofingGiven:
-    """What a fraud decision says of spoofing.
+    """What is said of spoofing.
 
     Attributes:
         risk: 0..100, synthetic speech and playback together.
+        certainty: how far the evidence was believed, 0..1; None where there was none.
         llr: log-likelihood ratio of both together; None where the speech could not be judged.
-        verdicts: of each verdict its risk and its log-likelihood ratio.
-        windows: start and end in seconds of net speech, and the raw score of each verdict.
+        verdicts: of each verdict its risk and its log-likelihood ratio; likewise.
+        windows: start and end in seconds of net speech, the raw score of each verdict, and the
+            distance.
+        reference: the voiceprint whose reference was used, by a name of its own; None where none
+            was.
     """
 
     risk: int
+    certainty: float | None = None
     llr: float | None = None
     verdicts: Mapping[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
     windows: tuple[tuple[float, ...], ...] = ()
+    reference: str | None = None
+
+    @property
+    def reference_used(self) -> bool | None:
+        """Whether the caller's own voice was a reference; None where there was no evidence."""
+        return None if self.certainty is None else self.reference is not None
 
     @classmethod
-    def of(cls, evidence: SpoofEvidence | None, judge: Judge, *, seconds: float) -> Self:
-        """What evidence from so many seconds of net speech means; no risk where there is none."""
+    def of(
+        cls,
+        evidence: SpoofEvidence | None,
+        judge: Judge,
+        *,
+        seconds: float,
+        own: Voiceprint | None = None,
+    ) -> Self:
+        """What evidence from so many seconds of net speech means; no risk where there is none.
+
+        Args:
+            evidence: the windows.
+            judge: what scores mean.
+            seconds: net speech behind them.
+            own: the voiceprint whose reference to hold them against.
+        """
         if evidence is None:
             return cls(risk=0)
-        verdict = judge.spoof(evidence, seconds=seconds)
+        verdict = judge.spoof(evidence, seconds=seconds, reference=own and own.reference)
+        judged = verdict.certainty > 0
         return cls(
             risk=verdict.risk,
-            llr=round(verdict.llr, 4),
+            certainty=round(verdict.certainty, 3),
+            llr=round(verdict.llr, 4) if judged else None,
             verdicts={
                 name: (verdict.risk_of(name), round(calibrated.llr, 4))
                 for name, calibrated in verdict.by_verdict.items()
+                if judged
             },
             windows=tuple(tuple(round(float(x), 3) for x in window) for window in evidence.windows),
+            reference=own and _name_of(own),
         )
 
 
@@ -106,11 +138,19 @@ class FraudOutcomeGiven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Everything there is to say about a session."""
+    """Everything there is to say about a session.
+
+    Attributes:
+        session: as it is.
+        authentication: the decision; None where it is switched off or the stream is not open yet.
+        fraud: likewise.
+        early_spoofing: the risk so far, while there is too little speech for a fraud decision.
+    """
 
     session: Session
     authentication: AuthenticationOutcome | None
     fraud: FraudOutcomeGiven | None
+    early_spoofing: SpoofingGiven | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +171,7 @@ def draft_evaluation(
     judge: Judge,
     *,
     model: str,
+    spoof_model: str,
     now_ms: int,
     given_only: bool = False,
 ) -> Draft:
@@ -141,6 +182,7 @@ def draft_evaluation(
         session: the session, read in this transaction.
         judge: what scores mean.
         model: name and version of the encoder in use; vectors of others do not compare.
+        spoof_model: name and version of the spoof detector in use; neither do references of others.
         now_ms: the time.
         given_only: take only what was given out before; working out the rest takes a while.
 
@@ -148,7 +190,13 @@ def draft_evaluation(
         NotGiven: `given_only`, and there is something new.
     """
     desk = _Drafting(
-        tx=tx, session=session, judge=judge, model=model, now_ms=now_ms, given_only=given_only
+        tx=tx,
+        session=session,
+        judge=judge,
+        model=model,
+        spoof_model=spoof_model,
+        now_ms=now_ms,
+        given_only=given_only,
     )
     if session.streaming_status == "PENDING_CONFIGURATION":
         return Draft(
@@ -160,8 +208,14 @@ def draft_evaluation(
     new: list[Result] = []
     authentication = desk.authentication(evidence, new) if session.authentication_enabled else None
     fraud = desk.fraud(evidence, new) if session.fraud_detection_enabled else None
+    early_spoofing = desk.early_spoofing(evidence) if session.fraud_detection_enabled else None
     return Draft(
-        evaluation=Evaluation(session=session, authentication=authentication, fraud=fraud),
+        evaluation=Evaluation(
+            session=session,
+            authentication=authentication,
+            fraud=fraud,
+            early_spoofing=early_spoofing,
+        ),
         new_results=tuple(new),
     )
 
@@ -190,6 +244,7 @@ class _Drafting:
     session: Session
     judge: Judge
     model: str
+    spoof_model: str
     now_ms: int
     given_only: bool
 
@@ -243,12 +298,16 @@ class _Drafting:
 
     def fraud(self, evidence: Evidence | None, new: list[Result]) -> FraudOutcomeGiven:
         session = self.session
-        enough = evidence is not None and evidence.net_speech_s >= FRAUD_S
+        heard = evidence if evidence is not None and evidence.net_speech_s >= FRAUD_S else None
+        own = self._own_voiceprint(heard)
+        forgotten = heard is not None and heard.vector is None
         basis = _fingerprint(
             session.stream_number,
             session.risk_threshold,
             session.watchlist_id,
-            [evidence.number, self.model] if enough and evidence else None,
+            [heard.number, self.model] if heard else None,
+            # A voice that had to be forgotten cannot be judged anew; what was given out stands.
+            self._reference_given() if forgotten else own and _name_of(own),
         )
         if (given := self._given("fraud", basis)) is not None:
             return _fraud_from(given)
@@ -258,14 +317,63 @@ class _Drafting:
             risk_threshold=session.risk_threshold,
             watchlist_id=session.watchlist_id,
         )
-        # A voice that had to be forgotten cannot be judged anew; what was given out stands.
-        if enough and evidence is not None and evidence.vector is not None:
-            outcome = self._judge_fraud(evidence, evidence.vector, outcome)
+        if heard is not None and heard.vector is not None:
+            outcome = self._judge_fraud(heard, heard.vector, own, outcome)
         new.append(self._result("fraud", outcome.result_id, basis, asdict(outcome)))
         return outcome
 
+    def early_spoofing(self, evidence: Evidence | None) -> SpoofingGiven | None:
+        """The risk of spoofing so far; None where it cannot be judged yet, or is decided on."""
+        if evidence is None or evidence.spoof is None:
+            return None
+        if not JUDGED_S <= evidence.net_speech_s < FRAUD_S:
+            return None
+        return self._spoofing(evidence, self._own_voiceprint(evidence))
+
+    def _spoofing(self, evidence: Evidence, own: Voiceprint | None) -> SpoofingGiven:
+        return SpoofingGiven.of(evidence.spoof, self.judge, seconds=evidence.net_speech_s, own=own)
+
+    def _own_voiceprint(self, evidence: Evidence | None) -> Voiceprint | None:
+        """The claimed speaker's voiceprint, if its reference helps to judge this call.
+
+        It does if it was made by the detector in use, from another call, and of this voice: what is
+        usual for a speaker says nothing of somebody else, and a call is no reference for itself.
+        """
+        session = self.session
+        if evidence is None or evidence.vector is None or evidence.spoof is None:
+            return None
+        takes_reference = self.judge.takes_reference(seconds=evidence.net_speech_s)
+        if not takes_reference or session.speaker_id is None:
+            return None
+        own = self.tx.voiceprints.find(session.domain_id, session.speaker_id)
+        if own is None or own.reference is None or own.reference.model != self.spoof_model:
+            return None
+        if not self._comparable(own) or self._is_of_this_stream(own):
+            return None
+        match = self.judge.compare(evidence.vector, own.vector, seconds=evidence.net_speech_s)
+        return own if match.calibrated.llr > 0 else None
+
+    def _is_of_this_stream(self, voiceprint: Voiceprint) -> bool:
+        """Whether this session has made the voiceprint since its stream began.
+
+        `enrolled_stream` does not tell it of a speaker's first enrolment.
+        """
+        session = self.session
+        began_ms = session.stream_started_ms or 0
+        return session.enrollment_status == "COMPLETED" and voiceprint.created_ms >= began_ms
+
+    def _reference_given(self) -> str | None:
+        """What the fraud decision last given out used as a reference."""
+        given = self.tx.results.find(self.session.session_id, "fraud")
+        spoofing = None if given is None else json.loads(given.body)["spoofing"]
+        return None if spoofing is None else spoofing["reference"]
+
     def _judge_fraud(
-        self, evidence: Evidence, voice: Floats, outcome: FraudOutcomeGiven
+        self,
+        evidence: Evidence,
+        voice: Floats,
+        own: Voiceprint | None,
+        outcome: FraudOutcomeGiven,
     ) -> FraudOutcomeGiven:
         session = self.session
         wanted = [
@@ -280,7 +388,7 @@ class _Drafting:
             [voiceprint.vector for voiceprint in wanted],
             seconds=evidence.net_speech_s,
         )
-        spoofing = SpoofingGiven.of(evidence.spoof, self.judge, seconds=evidence.net_speech_s)
+        spoofing = self._spoofing(evidence, own)
         decided = fraud_outcome(
             known_fraudster=closest.risk, spoofing=spoofing.risk, threshold=session.risk_threshold
         )
@@ -357,6 +465,11 @@ def _fraud_from(given: dict[str, Any]) -> FraudOutcomeGiven:
             windows=tuple(tuple(window) for window in spoofing["windows"]),
         ),
     )
+
+
+def _name_of(voiceprint: Voiceprint) -> str:
+    """Tells a voiceprint from any other one, and from the one before it."""
+    return f"{voiceprint.owner_id} {voiceprint.created_ms}"
 
 
 def _fingerprint(*facts: object) -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vivavoce.audio.arrays import Floats
-from vivavoce.scoring.spoofing import SpoofEvidence
+from vivavoce.scoring.spoofing import SpoofEvidence, SpoofReference
 
 DomainStatus = Literal["ACTIVE", "PENDING", "SUSPENDED"]
 SpeakerStatus = Literal["ENROLLED", "EXPIRED", "OPTED_OUT", "PENDING"]
@@ -129,6 +129,8 @@ class Voiceprint:
         owner_id: the speaker or fraudster.
         model: name and version of the encoder; vectors of different models do not compare.
         vector: shape (dimension,), unit length.
+        reference: what the spoof detector makes of the same speech; None for a fraudster, and where
+            it could not be judged.
     """
 
     owner_id: str
@@ -136,6 +138,7 @@ class Voiceprint:
     model: str
     vector: Floats = field(repr=False)
     created_ms: int
+    reference: SpoofReference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

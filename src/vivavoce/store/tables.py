@@ -189,6 +189,10 @@ voiceprints = Table(
     Column("model", String(128), nullable=False),
     Column("sealed_vector", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    # What the spoof detector makes of a speaker's own voice; all absent where it is not known.
+    Column("spoof_model", Text),
+    Column("spoof_synthetic", Float),
+    Column("spoof_playback", Float),
     Column("sealed_speech", LargeBinary, nullable=False),
     Index("ix_voiceprints_domain_id", "domain_id"),
 )

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select, union
 
 from vivavoce.audio.arrays import Samples
 from vivavoce.errors import NotFound
+from vivavoce.scoring.spoofing import VERDICTS, SpoofReference
 from vivavoce.store import places, tables
 from vivavoce.store.lookup import LookUp
 from vivavoce.store.records import Voiceprint, VoiceprintOrigin
@@ -69,6 +70,7 @@ class Voiceprints:
                 sealed_vector=own.seal_vector(voiceprint.vector, places.voiceprint_vector(owner)),
                 sealed_speech=own.seal_speech(speech, places.voiceprint_speech(owner)),
                 created_ms=voiceprint.created_ms,
+                **_reference_columns(voiceprint.reference),
             )
         )
 
@@ -117,4 +119,19 @@ class Voiceprints:
             model=row.model,
             vector=own.open_vector(row.sealed_vector, places.voiceprint_vector(row.owner_id)),
             created_ms=row.created_ms,
+            reference=_reference(row),
         )
+
+
+def _reference_columns(reference: SpoofReference | None) -> dict[str, Any]:
+    if reference is None:
+        return {}
+    raw = {f"spoof_{verdict}": reference.raw[verdict] for verdict in VERDICTS}
+    return {"spoof_model": reference.model, **raw}
+
+
+def _reference(row: Row[Any]) -> SpoofReference | None:
+    if row.spoof_model is None:
+        return None
+    raw = {verdict: getattr(row, f"spoof_{verdict}") for verdict in VERDICTS}
+    return SpoofReference(model=row.spoof_model, raw=raw)

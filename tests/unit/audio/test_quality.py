@@ -27,6 +27,18 @@ def test_nothing_can_be_said_before_speech():
     assert meter.verdict() == "UNKNOWN"
 
 
+def test_sound_audio_that_cannot_be_judged_is_unfamiliar_and_other_audio_is_what_it_was():
+    sound, quiet = metered(tone(8000)), metered(tone(80))
+    for certainty, verdicts in (
+        (1.0, ("GOOD", "QUIET", "UNKNOWN")),
+        (0.5, ("GOOD", "QUIET", "UNKNOWN")),
+        (0.49, ("UNFAMILIAR", "QUIET", "UNKNOWN")),
+        (0.0, ("UNFAMILIAR", "QUIET", "UNKNOWN")),
+    ):
+        meters = (sound, quiet, QualityMeter())
+        assert tuple(meter.verdict(certainty=certainty) for meter in meters) == verdicts
+
+
 @pytest.mark.parametrize(
     ("meter", "verdict"),
     [

@@ -34,9 +34,14 @@ def spoken(seconds):
     return Audio(samples=voice(3, seconds))
 
 
+def requests(events):
+    """The requests for evidence among these events."""
+    return [event for event in events if isinstance(event, EvidenceNeeded)]
+
+
 def net_s(events):
     """Net speech behind each request for evidence, in whole seconds."""
-    return [round(len(event.speech) / S) for event in events if isinstance(event, EvidenceNeeded)]
+    return [round(len(request.speech) / S) for request in requests(events)]
 
 
 def facts(events):
@@ -87,11 +92,38 @@ def test_a_replay_in_packets_gives_the_events_of_the_recording(step):
     assert [event[:2] for event in expected] == [("EvidenceNeeded", 1), ("EvidenceNeeded", 2)]
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 18 * S), max_size=20),
+    spoofs=st.lists(
+        st.none() | st.builds(lambda far: spoof_evidence(distance=far), st.sampled_from([0, 2])),
+        min_size=3,
+        max_size=3,
+    ),
+)
+def test_the_quality_follows_the_latest_answer_however_the_call_is_cut(cuts, spoofs):
+    samples = np.concatenate([silence(5), voice(3, 12), silence(1)])
+
+    def qualities(pieces):
+        call, seen = machine(), []
+        for request in requests(feed(call, *(Audio(samples=piece) for piece in pieces))):
+            spoof = spoofs[request.number - 1]
+            call.accept(EvidenceAnswer(number=request.number, vector=towards(1), spoof=spoof))
+            seen.append(call.progress.quality)
+        return seen
+
+    expected = ["GOOD"]
+    for spoof in spoofs:
+        latest = expected[-1] if spoof is None else "GOOD" if spoof.certainty else "UNFAMILIAR"
+        expected.append(latest)
+    assert qualities(cut(samples, cuts)) == qualities([samples]) == expected[1:]
+
+
 def test_evidence_is_taken_at_the_checkpoints_and_the_last_ends_the_collection():
     call = machine(authentication_samples=5 * S)
     events = feed(call, spoken(40))
-    assert net_s(events) == [5, 10, 20, 30]
-    assert [e.number for e in events if isinstance(e, EvidenceNeeded)] == [1, 2, 3, 4]
+    assert net_s(events) == [3, 5, 10, 20, 30]
+    assert [request.number for request in requests(events)] == [1, 2, 3, 4, 5]
     assert isinstance(events[-1], SpeechComplete)
     assert call.complete
     assert call.progress.received_samples == 40 * S
@@ -99,14 +131,16 @@ def test_evidence_is_taken_at_the_checkpoints_and_the_last_ends_the_collection()
 
 
 def test_checkpoints_that_fall_together_are_one():
-    assert Plan().checkpoints() == (10 * S, 20 * S, 30 * S)
-    assert Plan(authentication_samples=7 * S).checkpoints() == (7 * S, 10 * S, 20 * S, 30 * S)
+    always = (3 * S, 5 * S, 10 * S, 20 * S, 30 * S)
+    for authentication_s in (5, 10):
+        assert Plan(authentication_samples=authentication_s * S).checkpoints() == always
+    assert Plan(authentication_samples=7 * S).checkpoints() == (*always[:2], 7 * S, *always[2:])
 
 
 def test_evidence_holds_all_speech_so_far_and_where_it_was():
     call = machine(authentication_samples=5 * S, fraud_samples=10 * S)
     events = feed(call, Audio(samples=silence(2)), spoken(3), Audio(samples=silence(4)), spoken(9))
-    first, second = (event for event in events if isinstance(event, EvidenceNeeded))
+    _, first, second = requests(events)
     np.testing.assert_array_equal(second.speech[: len(first.speech)], first.speech)
     assert first.start == second.start
     assert abs(first.start - 2 * S) <= FRAME_SAMPLES
@@ -134,7 +168,7 @@ def test_who_goes_on_speaking_after_completion_is_not_noise():
 
 def test_the_end_of_a_call_takes_what_no_evidence_covers():
     call = machine()
-    assert net_s(feed(call, spoken(12))) == [10]
+    assert net_s(feed(call, spoken(12))) == [3, 5, 10]
     assert net_s(call.finish()) == [12]
 
 
@@ -143,29 +177,35 @@ def test_the_end_asks_nothing_that_was_asked():
     count = 10 * S // FRAME_SAMPLES + 1  # the frame that reaches 10 s is the last one
     call = CallMachine(ScriptedDetector([1] * count), Plan())
     events = feed(call, spoken(12))
-    assert net_s(events) == [10]
+    assert net_s(events) == [3, 5, 10]
     assert call.finish() == []
 
 
-def test_a_call_too_short_for_any_decision_asks_nothing():
+def test_a_call_too_short_to_be_judged_asks_nothing():
     call = machine()
-    assert feed(call, spoken(4.9)) == []
+    assert feed(call, spoken(2.9)) == []
     assert call.finish() == []
     call = machine()
-    feed(call, spoken(5.2))
-    assert net_s(call.finish()) == [5]
+    assert net_s(feed(call, spoken(3.9))) == [3]
+    assert net_s(call.finish()) == [4]
 
 
 def test_a_lowered_minimum_that_is_reached_already_is_asked_for_at_once():
     call = machine()
-    assert feed(call, spoken(7)) == []
-    assert net_s(call.push(Configure(authentication_samples=5 * S))) == [7]
+    assert net_s(feed(call, spoken(8))) == [3, 5]
+    assert net_s(call.push(Configure(authentication_samples=7 * S))) == [8]
     assert net_s(feed(call, spoken(4))) == [10]  # the other checkpoints stay
+
+
+def test_a_lowered_minimum_that_evidence_reaches_needs_no_more():
+    call = machine()
+    assert net_s(feed(call, spoken(7))) == [3, 5]
+    assert call.push(Configure(authentication_samples=5 * S)) == []
 
 
 def test_a_raised_minimum_is_asked_for_once_there_is_evidence_short_of_it():
     call = machine(authentication_samples=5 * S)
-    assert net_s(feed(call, spoken(9))) == [5]
+    assert net_s(feed(call, spoken(9))) == [3, 5]
     events = call.push(Configure(authentication_samples=8 * S))
     assert net_s(events) == [9]
     assert call.push(Configure(authentication_samples=8 * S)) == []
@@ -175,14 +215,13 @@ def test_a_minimum_not_reached_yet_becomes_a_checkpoint():
     call = machine()
     feed(call, spoken(4))
     assert call.push(Configure(authentication_samples=6 * S)) == []
-    assert net_s(feed(call, spoken(4))) == [6]
+    assert net_s(feed(call, spoken(4))) == [5, 6]
 
 
 def test_a_gap_is_counted_and_moves_what_follows():
     call = machine()
     events = feed(call, spoken(6), Gap(samples=3 * S), spoken(6))
-    (request,) = events
-    assert isinstance(request, EvidenceNeeded)
+    *_, request = requests(events)
     assert request.end - request.start > len(request.speech) + 3 * S - FRAME_SAMPLES
     progress = call.progress
     assert (progress.received_samples, progress.lost_samples) == (12 * S, 3 * S)
@@ -191,8 +230,8 @@ def test_a_gap_is_counted_and_moves_what_follows():
 
 def test_an_answer_becomes_evidence_once():
     call = machine(authentication_samples=5 * S)
-    requests = [e for e in feed(call, spoken(11)) if isinstance(e, EvidenceNeeded)]
-    for request in reversed(requests):  # engines may answer in any order
+    # Engines may answer in any order.
+    for request in reversed(requests(feed(call, spoken(11)))):
         answer = EvidenceAnswer(number=request.number, vector=towards(1), spoof=spoof_evidence())
         (ready,) = call.accept(answer)
         assert isinstance(ready, EvidenceReady)
@@ -203,3 +242,12 @@ def test_an_answer_becomes_evidence_once():
         assert ready.spoof is answer.spoof
         with pytest.raises(KeyError):
             call.accept(answer)
+
+
+def test_of_answers_in_any_order_the_one_on_the_most_speech_says_what_the_audio_is_like():
+    call = machine()
+    asked = requests(feed(call, Audio(samples=silence(5)), spoken(11), Audio(samples=silence(1))))
+    for request, distance in zip(reversed(asked), (2.0, 0.0, 0.0), strict=True):
+        spoof = spoof_evidence(distance=distance)
+        call.accept(EvidenceAnswer(number=request.number, vector=towards(1), spoof=spoof))
+    assert call.progress.quality == "UNFAMILIAR"

@@ -50,9 +50,9 @@ def test_without_a_command_it_lists(run, write_model):
     assert "verify" in run("--help").stdout
 
 
-def test_a_model_is_calibrated_when_each_of_its_outputs_is(run, write_model, network, tmp_path):
-    content, _ = network(80, 2, {})
-    write_model(content=content, dimension=2, outputs="one two")
+def test_a_model_is_calibrated_when_each_of_its_verdicts_is(run, write_model, network, tmp_path):
+    content, _ = network(80, 3, {})
+    write_model(content=content, dimension=3, outputs="one two distance")
 
     def calibrated():
         entries = {entry["name"]: entry for entry in json.loads(run("list", "--json").stdout)}

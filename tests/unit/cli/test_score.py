@@ -60,6 +60,16 @@ def test_speech_that_the_detector_cannot_judge_is_not_judged(write_wav):
     assert row["spoof"] == {**UNJUDGED, "synthetic": UNJUDGED, "playback": UNJUDGED}
 
 
+def test_audio_that_is_nothing_like_the_training_is_unfamiliar_and_not_judged(write_wav):
+    path = write_wav(np.concatenate([silence(1), voice(3, 6), silence(1)]))
+    row = judge_recording(path, finding(spoof_evidence(9.0, distance=2.5)), channel=None)
+    assert row["quality"] == "UNFAMILIAR"
+    assert row["spoof"] == {**UNJUDGED, "synthetic": UNJUDGED, "playback": UNJUDGED}
+    row = judge_recording(path, finding(spoof_evidence(0.75, distance=1.4)), channel=None)
+    assert row["quality"] == "GOOD"
+    assert row["spoof"]["synthetic"] == {"llr": pytest.approx(1.5, abs=1e-3), "risk": 45}
+
+
 def test_a_recording_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(AudioError):
         judge_recording(tmp_path / "missing.wav", finding(None), channel=None)

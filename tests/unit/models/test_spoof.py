@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vivavoce.errors import ModelInvalid, NotEnoughSpeech
 from vivavoce.models.card import SHIPPED_DIR, Model, load_model
 from vivavoce.models.spoof import SpoofDetector
-from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
+from vivavoce.scoring.spoofing import DISTANCE, VERDICTS, SpoofEvidence
 from vivavoce.settings import Settings
 
 NAMES = Settings.model_fields["spoof_model"].default.split(",")
@@ -75,6 +75,47 @@ def test_each_verdict_comes_from_the_first_model_that_gives_it(models: list[Mode
     np.testing.assert_array_equal(swapped.windows, alone.windows)
 
 
+def _telling(model: Model) -> Model:
+    """A model that gives a distance as well: always twice its first output."""
+
+    class Session:
+        def get_inputs(self):
+            return model.session.get_inputs()
+
+        def get_outputs(self):
+            return model.session.get_outputs()
+
+        def run(self, output_names: list[str], input_feed: dict[str, np.ndarray]):
+            (scores,) = model.session.run(output_names, input_feed)
+            return [np.concatenate([scores, 2 * scores[:, :1]], axis=1)]
+
+    outputs = (*model.card.outputs, DISTANCE)
+    card = replace(model.card, outputs=outputs, dimension=len(outputs))
+    return Model(card, Session(), model.calibrations, model.path)
+
+
+def test_the_distance_comes_from_the_first_model_in_use_that_tells_it(models: list[Model]):
+    first, second = models
+    audio = _voice(6.0)
+    untold = SpoofDetector(first, second).judge(audio).windows
+    assert (untold[:, 4] == 0).all()
+    both, later = (
+        SpoofDetector(*chosen).judge(audio).windows
+        for chosen in ((_telling(first), _telling(second)), (first, _telling(second)))
+    )
+    np.testing.assert_array_equal(both[:, :4], untold[:, :4])
+    np.testing.assert_array_equal(both[:, 4], 2 * untold[:, 2])
+    np.testing.assert_array_equal(later[:, :4], untold[:, :4])
+    of_second = SpoofDetector(second).judge(audio).windows
+    np.testing.assert_array_equal(later[:, 4], 2 * of_second[:, 2])
+
+
+def test_a_model_that_gives_no_verdict_is_not_run_for_its_distance(models: list[Model]):
+    first, second = models
+    evidence = SpoofDetector(second, _telling(first)).judge(_voice(6.0))
+    assert (evidence.windows[:, 4] == 0).all()
+
+
 def test_models_that_leave_a_verdict_open_are_refused(models: list[Model]):
     with pytest.raises(ModelInvalid, match="'playback' is needed"):
         SpoofDetector(models[0])
@@ -103,7 +144,7 @@ def test_level_does_not_matter(gain_db: float):
 )
 def test_windows_cover_all_of_the_speech(detector: SpoofDetector, seconds: float, windows: int):
     found = detector.judge(_voice(seconds)).windows
-    assert found.shape == (windows, 2 + len(VERDICTS))
+    assert found.shape == (windows, 2 + len(VERDICTS) + 1)
     assert found.dtype == np.float32
     starts, ends = found[:, 0], found[:, 1]
     assert (starts[0], ends[-1]) == (0, pytest.approx(seconds))

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from vivavoce.errors import ModelInvalid
 from vivavoce.scoring.calibration import (
     Calibration,
     Condition,
+    Correction,
     read_calibration,
     write_calibration,
 )
@@ -20,15 +22,17 @@ TEN = Condition(
     seconds=10.0, slope=12.0, offset=-6.0, tail_raw=(0.0, 0.5, 0.6), tail_log10_p=(0.0, -2.0, -3.0)
 )
 CALIBRATION = Calibration(model="m", model_sha256="ab", conditions=(FIVE, TEN))
+CORRECTION = Correction(weight=0.8, centre=-0.2, limit=0.5, conditions=(TEN,))
+REFERRING = replace(CALIBRATION, reference=CORRECTION)
 
 raws = st.floats(-2, 2)
 lengths_s = st.floats(0.1, 100)
 
 
-@given(low=raws, high=raws, seconds=lengths_s)
-def test_a_higher_score_never_means_less(low, high, seconds):
+@given(low=raws, high=raws, seconds=lengths_s, reference=st.none() | raws)
+def test_a_higher_score_never_means_less(low, high, seconds, reference):
     low, high = sorted((low, high))
-    less, more = (CALIBRATION.apply(raw, seconds=seconds) for raw in (low, high))
+    less, more = (REFERRING.apply(raw, seconds=seconds, reference=reference) for raw in (low, high))
     assert less.llr <= more.llr + 1e-9
     assert less.log10_p >= more.log10_p - 1e-9
     assert more.log10_p <= 0
@@ -66,10 +70,43 @@ def test_below_its_first_point_the_tail_is_level():
     assert FIVE.log10_exceedance(-1.0) == pytest.approx(-0.1)
 
 
-def test_what_was_written_is_read_again(tmp_path):
+@pytest.mark.parametrize(
+    ("reference", "corrected"), [(-0.2, 0.4), (0.0, 0.24), (0.3, 0.0), (2.0, 0.0), (-2.0, 0.8)]
+)
+def test_a_reference_takes_its_share_off_up_to_the_limit_and_has_conditions_of_its_own(
+    reference, corrected
+):
+    got = REFERRING.apply(0.4, seconds=10, reference=reference)
+    assert got.raw == 0.4
+    assert got.llr == pytest.approx(TEN.llr(corrected))
+    assert got.log10_p == pytest.approx(TEN.log10_exceedance(corrected))
+
+
+def test_a_reference_does_not_count_for_less_speech_than_its_conditions_know():
+    plain = REFERRING.apply(0.4, seconds=9.9)
+    assert REFERRING.apply(0.4, seconds=9.9, reference=0.3) == plain
+    assert REFERRING.apply(0.4, seconds=10.0, reference=0.3) != plain
+
+
+@given(raw=raws, seconds=lengths_s, reference=raws)
+def test_a_reference_changes_nothing_unless_both_sides_know_it(raw, seconds, reference):
+    plain = CALIBRATION.apply(raw, seconds=seconds)
+    assert CALIBRATION.apply(raw, seconds=seconds, reference=reference) == plain
+    assert REFERRING.apply(raw, seconds=seconds) == plain
+
+
+@given(raw=raws, seconds=lengths_s, low=raws, high=raws)
+def test_the_odder_the_own_voice_the_less_a_score_means(raw, seconds, low, high):
+    low, high = sorted((low, high))
+    less, more = (REFERRING.apply(raw, seconds=seconds, reference=own) for own in (high, low))
+    assert less.llr <= more.llr + 1e-9
+
+
+@pytest.mark.parametrize("calibration", [CALIBRATION, REFERRING])
+def test_what_was_written_is_read_again(tmp_path, calibration):
     path = tmp_path / "m.calibration.json"
-    write_calibration(path, CALIBRATION, made_from={"script": "a test"})
-    assert read_calibration(path) == CALIBRATION
+    write_calibration(path, calibration, made_from={"script": "a test"})
+    assert read_calibration(path) == calibration
     assert json.loads(path.read_text())["made_from"] == {"script": "a test"}
 
 
@@ -93,6 +130,21 @@ def changed(**changes):
 
 def tail(raw, log10_p):
     return {"raw": raw, "log10_p": log10_p}
+
+
+def referring(**changes):
+    """A document whose reference has some members changed."""
+    conditions = json.loads(changed())["conditions"]
+    reference = {"weight": 0.8, "centre": -0.2, "limit": 0.5, "conditions": conditions} | changes
+    return changed(reference={key: value for key, value in reference.items() if value is not None})
+
+
+def test_a_file_may_have_a_reference(tmp_path):
+    path = tmp_path / "m.calibration.json"
+    path.write_text(referring())
+    reference = read_calibration(path).reference
+    assert reference is not None
+    assert (reference.weight, reference.centre, reference.limit) == (0.8, -0.2, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +174,18 @@ def tail(raw, log10_p):
         changed(tail=tail([0, 1], [1, -1])),
         changed(tail=tail([0, 0], [0, -1])),
         changed(tail=tail(["x", 1], [0, -1])),
+        changed(reference=[]),
+        referring(weight=None),
+        referring(weight=-0.1),
+        referring(weight=1.1),
+        referring(weight=math.nan),
+        referring(centre=math.inf),
+        referring(centre="x"),
+        referring(limit=0),
+        referring(limit=math.inf),
+        referring(conditions=None),
+        referring(conditions=[]),
+        referring(conditions=[{"seconds": 10}]),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_by_name(tmp_path, text):

@@ -6,10 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import spoof_evidence, straight_calibration, straight_judge, towards
+from tests.fakes import (
+    referring_judge,
+    spoof_evidence,
+    straight_calibration,
+    straight_judge,
+    towards,
+)
 from vivavoce.scoring.judge import Judge
+from vivavoce.scoring.spoofing import SpoofReference
 
 JUDGE = straight_judge()
+REFERRING = referring_judge()
 CALLER = towards(1)
 
 
@@ -92,6 +100,60 @@ def test_more_evidence_of_either_kind_is_never_less_in_all(synthetic, playback, 
         higher = JUDGE.spoof(raised, seconds=10)
         assert higher.risk >= verdict.risk
         assert higher.llr >= verdict.llr - 1e-9
+
+
+def usual(synthetic=0.0, playback=0.0):
+    return SpoofReference(model="m", raw={"synthetic": synthetic, "playback": playback})
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0, 3), st.floats(0, 3))
+def test_the_further_from_the_training_the_less_is_said_and_no_risk_rises(
+    synthetic, playback, distance, more
+):
+    def judged(distance):
+        return JUDGE.spoof(spoof_evidence(synthetic, playback, distance=distance), seconds=10)
+
+    near, far = judged(distance), judged(distance + more)
+    assert far.certainty <= near.certainty
+    assert far.risk <= near.risk
+    for name in near.by_verdict:
+        assert far.risk_of(name) <= near.risk_of(name)
+        assert abs(far.by_verdict[name].llr) <= abs(near.by_verdict[name].llr) + 1e-9
+
+
+def test_half_a_certainty_halves_what_each_verdict_says():
+    verdict = JUDGE.spoof(spoof_evidence(0.75, 0.25, distance=1.5), seconds=10)
+    assert verdict.certainty == 0.5
+    assert verdict.by_verdict["synthetic"].llr == pytest.approx((10 * 0.75 - 5) / 2)
+    assert verdict.by_verdict["playback"].llr == pytest.approx((10 * 0.25 - 5) / 2)
+    assert verdict.risk_of("synthetic") == 37
+    assert verdict.by_verdict["synthetic"].raw == 0.75
+
+
+def test_audio_far_from_the_training_is_not_judged():
+    verdict = JUDGE.spoof(spoof_evidence(9.0, 9.0, distance=2.0), seconds=10)
+    assert (verdict.certainty, verdict.risk) == (0, 0)
+    assert verdict.llr == pytest.approx(0)
+    assert all(verdict.risk_of(name) == 0 for name in verdict.by_verdict)
+
+
+def test_what_is_usual_for_a_voice_does_not_speak_against_it():
+    evidence = spoof_evidence(0.75, 0.25)
+    assert REFERRING.takes_reference(seconds=10)
+    plain = REFERRING.spoof(evidence, seconds=10)
+    odd = REFERRING.spoof(evidence, seconds=10, reference=usual(synthetic=0.5))
+    assert plain.risk_of("synthetic") == 75
+    assert odd.risk_of("synthetic") == 50
+    assert odd.by_verdict["playback"] == plain.by_verdict["playback"]
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(-3, 3))
+def test_without_a_reference_or_a_use_for_it_nothing_changes(synthetic, playback, own):
+    evidence = spoof_evidence(synthetic, playback)
+    plain = JUDGE.spoof(evidence, seconds=10)
+    assert not JUDGE.takes_reference(seconds=10)
+    assert JUDGE.spoof(evidence, seconds=10, reference=usual(own, own)) == plain
+    assert REFERRING.spoof(evidence, seconds=10) == plain
 
 
 def test_a_voice_that_is_no_vector_is_like_nobody():

@@ -74,9 +74,10 @@ RISKY = FraudOutcomeGiven(
     fraudster_id=FRAUDSTER_ID,
     spoofing=SpoofingGiven(
         risk=3,
+        certainty=0.875,
         llr=-4.5,
         verdicts={"synthetic": (5, -4.0), "playback": (1, -6.25)},
-        windows=((0.0, 4.022, -3.5, -6.125),),
+        windows=((0.0, 4.022, -3.5, -6.125, 1.125),),
     ),
     started_ms=NOW_MS - 2_000,
     ended_ms=NOW_MS - 1_000,
@@ -427,6 +428,8 @@ def test_an_evaluation_shows_both_decisions_and_the_watchlist_twice():
                     "riskScore": 3,
                     "syntheticSpeech": {"riskScore": 5, "logLikelihoodRatio": -4.0},
                     "playback": {"riskScore": 1, "logLikelihoodRatio": -6.25},
+                    "certainty": 0.875,
+                    "referenceUsed": False,
                 },
             },
             "audioAggregationStartedAt": "2021-10-04T22:53:05.007Z",
@@ -444,6 +447,8 @@ def test_speech_that_could_not_be_judged_for_spoofing_has_no_verdicts():
         "riskScore": 0,
         "syntheticSpeech": None,
         "playback": None,
+        "certainty": None,
+        "referenceUsed": None,
     }
 
 
@@ -702,11 +707,17 @@ authentications = (
     )
 )
 verdicts = st.tuples(scores, st.floats(-100, 100))
-spoofings = st.builds(SpoofingGiven, risk=st.just(0)) | st.builds(
-    SpoofingGiven,
-    risk=scores,
-    llr=st.floats(-100, 100),
-    verdicts=st.fixed_dictionaries({"synthetic": verdicts, "playback": verdicts}),
+spoofings = (
+    st.builds(SpoofingGiven, risk=st.just(0))
+    | st.builds(SpoofingGiven, risk=st.just(0), certainty=st.just(0.0))
+    | st.builds(
+        SpoofingGiven,
+        risk=scores,
+        certainty=st.floats(0, 1),
+        llr=st.floats(-100, 100),
+        verdicts=st.fixed_dictionaries({"synthetic": verdicts, "playback": verdicts}),
+        reference=st.none() | st.text(),
+    )
 )
 frauds = (
     st.none()

@@ -38,7 +38,11 @@ FLAGGED = FraudOutcomeGiven(
     known_fraudster_risk=87,
     fraudster_id=FRAUDSTER_ID,
     spoofing=SpoofingGiven(
-        risk=61, llr=2.5, verdicts={"synthetic": (63, 3.125), "playback": (4, -2.0)}
+        risk=61,
+        certainty=0.75,
+        llr=2.5,
+        verdicts={"synthetic": (63, 3.125), "playback": (4, -2.0)},
+        reference=f"{SPEAKER_ID} {NOW_MS}",
     ),
     started_ms=NOW_MS - 50_000,
     ended_ms=NOW_MS - 20_000,
@@ -100,6 +104,8 @@ def test_a_fraud_decision_is_recorded_with_its_risks_and_reasons():
     assert record["spoofing"] == {
         "synthetic": {"risk": 63, "llr": 3.125},
         "playback": {"risk": 4, "llr": -2.0},
+        "certainty": 0.75,
+        "referenceUsed": True,
     }
     assert record["riskThreshold"] == 50
     assert record["watchlistId"] == WATCHLIST_ID
@@ -135,6 +141,10 @@ def test_speech_that_could_not_be_judged_for_spoofing_is_recorded_so():
     (record,) = records(drafted("fraud", fraud=unjudged), replace(EVIDENCE, spoof=None))
     assert (record["voiceSpoofingRisk"], record["spoofing"]) == (0, None)
     assert record["evidence"]["spoofRaw"] is None
+    unfamiliar = replace(FLAGGED, spoofing=SpoofingGiven(risk=0, certainty=0.0))
+    (record,) = records(drafted("fraud", fraud=unfamiliar))
+    assert record["voiceSpoofingRisk"] == 0
+    assert record["spoofing"] == {"certainty": 0.0, "referenceUsed": False}
     undecided = replace(FLAGGED, decision="NOT_ENOUGH_SPEECH", reasons=(), spoofing=None)
     (record,) = records(drafted("fraud", fraud=undecided), evidence=None)
     assert (record["voiceSpoofingRisk"], record["spoofing"]) == (None, None)

@@ -15,10 +15,12 @@ scores = st.integers(0, 100)
 spoofings = st.builds(
     SpoofingGiven,
     risk=scores,
+    certainty=st.none() | st.floats(0, 1),
     llr=st.none() | numbers,
     verdicts=st.just({})
     | st.fixed_dictionaries(dict.fromkeys(VERDICTS, st.tuples(scores, numbers))),
-    windows=st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=3).map(tuple),
+    windows=st.lists(st.tuples(*[numbers] * 5), max_size=3).map(tuple),
+    reference=st.none() | st.text(),
 )
 outcomes = st.builds(
     FraudOutcomeGiven,
@@ -40,11 +42,17 @@ def test_a_stored_fraud_decision_comes_back_as_it_was(outcome):
     assert _fraud_from(json.loads(json.dumps(asdict(outcome), allow_nan=False))) == outcome
 
 
-@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=14))
-def test_what_is_given_of_spoofing_can_be_stored(raws):
+@given(
+    st.lists(st.tuples(numbers, numbers), min_size=1, max_size=14),
+    st.sampled_from([0.0, 1.5, 2.0]),
+)
+def test_what_is_given_of_spoofing_can_be_stored(raws, distance):
     synthetic, playback = zip(*raws, strict=True)
-    evidence = spoof_evidence(synthetic, playback, windows=len(raws))
+    evidence = spoof_evidence(synthetic, playback, distance=distance, windows=len(raws))
     given_out = SpoofingGiven.of(evidence, straight_judge(), seconds=10)
-    assert tuple(given_out.verdicts) == VERDICTS
+    judged = distance < 2
+    assert tuple(given_out.verdicts) == (VERDICTS if judged else ())
+    assert (given_out.llr is not None) == judged
+    assert given_out.reference_used is False
     assert len(given_out.windows) == len(raws)
     assert json.loads(json.dumps(asdict(given_out), allow_nan=False))["risk"] == given_out.risk

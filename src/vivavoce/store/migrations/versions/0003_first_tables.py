@@ -5,7 +5,7 @@ from alembic import context, op
 
 from vivavoce.store import audit
 
-revision = "0002"
+revision = "0003"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -286,6 +286,9 @@ def upgrade() -> None:
         sa.Column("model", sa.String(length=128), nullable=False),
         sa.Column("sealed_vector", sa.LargeBinary(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("spoof_model", sa.Text(), nullable=True),
+        sa.Column("spoof_synthetic", sa.Float(), nullable=True),
+        sa.Column("spoof_playback", sa.Float(), nullable=True),
         sa.Column("sealed_speech", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["domain_id"],
