@@ -1,7 +1,8 @@
 """Calls for measuring: net speech of one speaker or one synthetic voice, joined to some length."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -56,29 +57,51 @@ def make_calls(
     for take in takes:
         voice = (take.label, take.corpus, take.system, take.speaker, take.playback)
         voices.setdefault(voice, {}).setdefault(take.source, []).append(take)
-    wanted = int(seconds * CALL_RATE_HZ)
     for number, (voice, by_source) in enumerate(sorted(voices.items())):
         label, corpus, system, speaker, playback = voice
-        made, joined = 0, np.zeros(0, np.int16)
-        line = number % len(LINES)
-        for position, of_source in enumerate(by_source.values()):
-            take = of_source[_TAKE_OF_LINE[line]]
-            joined = np.concatenate([joined, samples[take.start : take.start + take.count]])
-            last = position == len(by_source) - 1
-            if len(joined) < wanted and not (last and made == 0):
-                continue
-            if made == most or len(joined) < 2 * CALL_RATE_HZ:
-                break
-            audio = to_float(joined[:wanted])
+        of_voice = portions(by_source.values(), seconds=seconds, least_s=2.0)
+        for index, sources in enumerate(islice(of_voice, most)):
+            line = LINES[(number + index) % len(LINES)]
             yield Call(
                 label=label,
                 corpus=corpus,
                 system=system,
                 speaker=speaker,
                 playback=playback,
-                line=LINES[line],
-                audio=mulaw(audio) if LINES[line] == "µ-law" else audio,
+                line=line,
+                audio=heard(sources, samples, line=line, seconds=seconds),
             )
-            made += 1
-            line = (line + 1) % len(LINES)
-            joined = joined[:0]
+
+
+def portions(
+    sources: Iterable[Sequence[Take]], *, seconds: float, least_s: float
+) -> Iterator[list[Sequence[Take]]]:
+    """Sources of one voice, in groups that hold so many seconds of net speech each.
+
+    If they do not come to one group, what there is makes one, unless it is less than `least_s`.
+
+    Args:
+        sources: the takes of each source, in the order of `prepare`; all are of one length.
+        seconds: net speech of a group.
+        least_s: net speech without which there is no group at all.
+    """
+    group: list[Sequence[Take]] = []
+    held, whole = 0, False
+    for of_source in sources:
+        group.append(of_source)
+        held += of_source[0].count
+        if held >= int(seconds * CALL_RATE_HZ):
+            yield group
+            group, held, whole = [], 0, True
+    if not whole and held >= least_s * CALL_RATE_HZ:
+        yield group
+
+
+def heard(
+    sources: Iterable[Sequence[Take]], samples: np.ndarray, *, line: str, seconds: float
+) -> Floats:
+    """The first seconds of some sources, joined, as one of `LINES` passes them on; shape (n,)."""
+    takes = [of_source[_TAKE_OF_LINE[LINES.index(line)]] for of_source in sources]
+    joined = np.concatenate([samples[take.start : take.start + take.count] for take in takes])
+    audio = to_float(joined[: int(seconds * CALL_RATE_HZ)])
+    return mulaw(audio) if line == "µ-law" else audio

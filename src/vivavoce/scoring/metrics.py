@@ -164,6 +164,57 @@ def min_dcf(
     return float(np.min(miss * curve.frr + false_alarm * curve.far) / min(miss, false_alarm))
 
 
+def a_dcf(
+    targets: Scores,
+    others: Scores,
+    spoofs: Scores,
+    *,
+    threshold: float,
+    p_other: float = 0.05,
+    p_spoof: float = 0.05,
+    cost_miss: float = 1.0,
+    cost_other: float = 10.0,
+    cost_spoof: float = 20.0,
+) -> float:
+    """Detection cost of whatever accepts or refuses a caller, relative to deciding without it.
+
+    The sum of `cost_miss * p_target` times the share of targets refused, `cost_other * p_other`
+    times that of others accepted, and `cost_spoof * p_spoof` times that of spoofs accepted; divided
+    by what it comes to if everybody or nobody is accepted, whichever is less. `p_target` is what
+    `p_other` and `p_spoof` leave. How verification and spoof detection are put together does not
+    matter: who is refused for any reason scores below the threshold, minus infinity if need be.
+
+    Args:
+        targets: scores of enrolled callers themselves, shape (n,).
+        others: scores of other living callers, shape (m,).
+        spoofs: scores of spoofs of the enrolled callers' voices, shape (k,).
+        threshold: at or above it a caller is accepted.
+        p_other: share of other living callers among all.
+        p_spoof: share of spoofs among all.
+        cost_miss: of refusing an enrolled caller.
+        cost_other: of accepting another living caller.
+        cost_spoof: of accepting a spoof.
+
+    Raises:
+        ValueError: a class is empty.
+
+    Source: H. Shim et al., "a-DCF: an architecture agnostic metric with application to
+    spoofing-robust speaker verification", Odyssey 2024, arXiv:2403.01355; as parameters its
+    "a-DCF1", which its authors' package has by default. Theirs is the least over all thresholds;
+    that of one threshold is what a caller meets.
+    """
+    if not (len(targets) and len(others) and len(spoofs)):
+        raise ValueError("a-DCF needs targets, other callers and spoofs")
+    miss = cost_miss * (1 - p_other - p_spoof)
+    accept_other, accept_spoof = cost_other * p_other, cost_spoof * p_spoof
+    cost = (
+        miss * np.mean(targets < threshold)
+        + accept_other * np.mean(others >= threshold)
+        + accept_spoof * np.mean(spoofs >= threshold)
+    )
+    return float(cost / min(miss, accept_other + accept_spoof))
+
+
 def cllr(llr: Scores, is_target: Labels) -> float:
     """Cost of log-likelihood ratios in bit: 0 perfect, 1 as good as saying nothing.
 

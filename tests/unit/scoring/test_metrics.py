@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from vivavoce.scoring.metrics import (
     Trials,
+    a_dcf,
     apcer_by_species,
     bpcer,
     cllr,
@@ -101,6 +102,8 @@ def test_one_class_alone_has_no_error_rates():
         curve_of([1, 2], [])
     with pytest.raises(ValueError, match="both"):
         cllr(np.array([1.0]), np.array([True]))
+    with pytest.raises(ValueError, match="needs"):
+        a_dcf(np.ones(1), np.ones(1), np.zeros(0), threshold=0)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -131,6 +134,41 @@ def test_detection_cost_lies_between_nothing_and_not_listening(targets, nontarge
 def test_detection_cost_weighs_errors_by_the_prior():
     # Best at threshold 4: one of two targets missed, nobody accepted; relative to missing all, 1/2.
     assert min_dcf(curve_of([1, 4], [2, 3]), p_target=0.5) == pytest.approx(0.5)
+
+
+@given(score_lists, score_lists, score_lists)
+def test_a_dcf_at_its_best_threshold_is_never_worse_than_not_listening(targets, others, spoofs):
+    classes = [np.array(scores) for scores in (targets, others, spoofs)]
+    thresholds = [*np.concatenate(classes).tolist(), math.inf]
+    costs = [a_dcf(*classes, threshold=threshold) for threshold in thresholds]
+    assert 0 <= min(costs) <= 1 + 1e-12
+
+
+def test_a_dcf_weighs_each_class_by_its_prior_and_cost():
+    # Half of each class on the wrong side; by default refusing everybody is the cheaper way not
+    # to listen: 0.9 * 1, against 0.05 * 10 + 0.05 * 20.
+    halves = np.array([0.0, 1.0])
+    assert a_dcf(halves, halves, halves, threshold=1) == pytest.approx(0.5 * (0.9 + 1.5) / 0.9)
+    right, wrong = np.array([1.0]), np.array([0.0])
+    assert a_dcf(right, wrong, wrong, threshold=1) == 0
+    assert a_dcf(wrong, wrong, wrong, threshold=1) == pytest.approx(1)
+    assert a_dcf(right, right, wrong, threshold=1) == pytest.approx(0.5 / 0.9)
+    assert a_dcf(right, wrong, right, threshold=1) == pytest.approx(1 / 0.9)
+
+
+def test_without_spoofs_among_the_callers_a_dcf_is_the_detection_cost():
+    targets, others = np.array([1.0, 4, 5]), np.array([2.0, 3, 6])
+    best = min(
+        a_dcf(targets, others, np.ones(1), threshold=threshold,
+              p_other=0.99, p_spoof=0, cost_other=1)
+        for threshold in (*range(7), math.inf)
+    )  # fmt: skip
+    assert best == pytest.approx(min_dcf(curve_of(targets, others), p_target=0.01))
+
+
+def test_who_is_refused_for_another_reason_may_score_minus_infinity():
+    refused = np.array([-math.inf])
+    assert a_dcf(np.ones(1), refused, refused, threshold=0) == 0
 
 
 def test_attacks_are_counted_by_species():
