@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from training.spoof.folds import FINAL, FOLDS
 from training.spoof.prepare import NO_PLAYBACK, UNHEARD_DEVICES, data_hash
 from training.spoof.scores import SECONDS, Scored, classes, eer, raw_scores, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE, MEASURE_ONLY_SETS
+from training.spoof.strange import STRANGE, Strange, read_strange
 from training.spoof.train import model_path
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
@@ -49,6 +51,7 @@ def report(work: Path, rounds: int) -> Iterator[str]:
     )
     yield from _corpora(at, path)
     yield from _between_corpora(at[REPORTED_S])
+    yield from _strange(work, left_out, path)
     yield from _pages(final, _calibrations(left_out, path))
 
 
@@ -230,10 +233,41 @@ def _calibrations(scored: Sequence[Scored], path: Path) -> dict[str, Calibration
     return {verdict: calibrate(scored, verdict, path) for verdict in VERDICTS}
 
 
-def _risk(calibrations: dict[str, Calibration], s: Scored) -> int:
+def _strange(work: Path, left_out: Sequence[Scored], path: Path) -> Iterator[str]:
+    """What cannot be judged, and what it would come to if it were."""
+    yield ""
+    yield "## Audio unlike the training"
+    yield ""
+    yield (
+        "Genuine calls of left-out corpora, and what was done to them; calibrated on the other "
+        "folds. At certainty 0 a call is not judged; risk 50 is reached with the certainty, and "
+        "would be without it."
+    )
+    yield ""
+    yield _row("audio", "calls", "certain (1)", "below 0.5", "not judged (0)", "risk 50", "without")
+    yield _row(*["---"] * 7)
+    strange = read_strange(work)
+    of_others = {
+        fold: _calibrations([s for s in left_out if s.fold != fold], path) for fold in FOLDS
+    }
+    for kind in STRANGE:
+        calls = [s for s in strange if s.kind == kind]
+        certainties = np.array([s.certainty for s in calls])
+        yield _row(
+            kind,
+            len(calls),
+            *(f"{share.mean():.0%}" for share in (certainties == 1, certainties < 0.5)),
+            f"{(certainties == 0).mean():.0%}",
+            _share([_risk(of_others[s.fold], s) >= 50 for s in calls]),
+            _share([_risk(of_others[s.fold], replace(s, certainty=1.0)) >= 50 for s in calls]),
+        )
+
+
+def _risk(calibrations: dict[str, Calibration], s: Scored | Strange) -> int:
     raws = dict(zip(VERDICTS, (s.synthetic, s.played_back), strict=True))
     least = min(
-        calibrations[verdict].apply(raw, seconds=s.net_s).log10_p for verdict, raw in raws.items()
+        calibrations[verdict].apply(raw, seconds=s.net_s).believed(s.certainty).log10_p
+        for verdict, raw in raws.items()
     )
     return risk_score(log10_any_of(least, len(VERDICTS)))
 

@@ -21,8 +21,10 @@ for models in "final:classical and harmonic" "flow and GAN:autoregressive and st
   done
   wait
 done
-"$python" -m training.spoof.scores --work "$work"
-"$python" -m training.spoof.enrolled --work "$work"
+for table in scores strange enrolled turns; do
+  "$python" -m "training.spoof.$table" --work "$work"
+done
 "$python" -m training.spoof.calibrate --work "$work"
 "$python" -m bench.spoofing --work "$work" > bench/results/spoofing.md
+"$python" -m bench.spoofing_joint --work "$work" > bench/results/spoofing_joint.md
 "$python" -m training.spoof.ship --work "$work"

@@ -6,9 +6,8 @@ what is kept for measuring. Calibration and report are made from this table alon
 """
 
 import argparse
-import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from training.spoof.prepare import (
     read_takes,
 )
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE
+from training.spoof.tables import read_rows, write_rows
 from training.spoof.train import model_path
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
@@ -43,6 +43,7 @@ class Scored:
         net_s: net speech that there was.
         synthetic: raw score.
         played_back: raw score.
+        certainty: how far these two can be believed, 0..1.
     """
 
     fold: str
@@ -56,6 +57,7 @@ class Scored:
     net_s: float
     synthetic: float
     played_back: float
+    certainty: float
 
     def raw(self, verdict: str) -> float:
         """The raw score of one of `VERDICTS`."""
@@ -100,7 +102,7 @@ def score(work: Path) -> Iterator[Scored]:
     for model in (*FOLDS, FINAL):
         detector = SpoofDetector(load_model(model_path(work, model)))
         for seconds in SECONDS:
-            for call in _even_calls(unheard(takes, model), samples, seconds=seconds):
+            for call in even_calls(unheard(takes, model), samples, seconds=seconds):
                 evidence = detector.judge(call.audio)
                 yield Scored(
                     fold=model,
@@ -114,20 +116,16 @@ def score(work: Path) -> Iterator[Scored]:
                     net_s=round(call.seconds, 3),
                     synthetic=round(evidence.raw("synthetic"), 5),
                     played_back=round(evidence.raw("playback"), 5),
+                    certainty=round(evidence.certainty, 3),
                 )
 
 
 def read_scores(work: Path) -> list[Scored]:
     """The table again."""
-    numbers = {"wanted_s", "net_s", "synthetic", "played_back"}
-    with (work / "scores.csv").open(encoding="utf-8", newline="") as file:
-        return [
-            Scored(**{key: float(x) if key in numbers else x for key, x in row.items()})
-            for row in csv.DictReader(file)
-        ]
+    return read_rows(work / "scores.csv", Scored)
 
 
-def _even_calls(takes: Iterable[Take], samples: np.ndarray, *, seconds: float) -> list[Call]:
+def even_calls(takes: Iterable[Take], samples: np.ndarray, *, seconds: float) -> list[Call]:
     """Calls with no kind above its bound, and no single voice that speaks for many."""
     most = 60 if seconds < 5 else 30
     by_kind: dict[tuple[str, str, str], list[Call]] = {}
@@ -146,14 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK_DIR)
     work = parser.parse_args().work
-    names = [field.name for field in fields(Scored)]
-    with (work / "scores.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(names)
-        for count, scored in enumerate(score(work), 1):
-            table.writerow([getattr(scored, name) for name in names])
-            if count % 1000 == 0:
-                print(f"{count} calls", flush=True)
+    print(f"{write_rows(work / 'scores.csv', Scored, score(work))} calls")
 
 
 if __name__ == "__main__":
