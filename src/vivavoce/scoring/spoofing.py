@@ -77,7 +77,7 @@ class SpoofEvidence:
         return max(float(self._beliefs[block].mean()) for block in self._blocks())
 
     @property
-    def _beliefs(self) -> Floats:
+    def _beliefs(self) -> NDArray[np.float64]:
         """How far each window can be believed, 0..1, shape (n,).
 
         1 up to a distance of 1, which training still covered, and 0 from 2 on: as far beyond the
