@@ -10,16 +10,14 @@ export PYTHONPATH=src:. OMP_NUM_THREADS=1 VIVAVOCE_OPUS_BUILD="$PWD/build/opus"
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
 
 test -x build/opus/fargan_demo || training/spoof/fetch_opus.sh "$PWD/build/opus"
-for vocoder in fourier upsampling; do
-  "$python" -m training.spoof.neural --work "$work" --vocoder "$vocoder" --minutes 16 &
-done
-wait
+"$python" -m training.spoof.neural --work "$work" --vocoder fourier --minutes 16 & beside=$!
+"$python" -m training.spoof.neural --work "$work" --vocoder upsampling --minutes 16
+wait "$beside"
 "$python" -m training.spoof.prepare --work "$work"
 for models in "final:classical and harmonic" "flow and GAN:autoregressive and style"; do
-  for model in "${models%:*}" "${models#*:}"; do
-    "$python" -m training.spoof.train --work "$work" --model "$model" &
-  done
-  wait
+  "$python" -m training.spoof.train --work "$work" --model "${models%:*}" & beside=$!
+  "$python" -m training.spoof.train --work "$work" --model "${models#*:}"
+  wait "$beside"
 done
 for table in scores strange enrolled turns; do
   "$python" -m "training.spoof.$table" --work "$work"
