@@ -37,6 +37,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from bench.markdown import row
 from training import provenance
 from vivavoce.api.description import data_path
 from vivavoce.audio.arrays import CALL_RATE_HZ
@@ -483,11 +484,11 @@ def _rates(askings: dict[str, _Asking], rounds: int, seconds: float) -> Iterator
     yield ""
     yield f"## Most requests a second, {CONNECTIONS} connections, servers in turns"
     yield ""
-    yield _row(
+    yield row(
         *("operation", "turns x s", "answers", "a second (least..most)", "p50 ms", "p99 ms"),
         "x moto (least..most turn)",
     )
-    yield _row(*["---"] * 7)
+    yield row(*["---"] * 7)
     runs: dict[str, list[Measured]] = {name: [] for name in askings}
     for number in range(-1, rounds):  # the first turn warms up
         for name, asking in askings.items():
@@ -501,7 +502,7 @@ def _rates(askings: dict[str, _Asking], rounds: int, seconds: float) -> Iterator
         rates = [run.per_s for run in found]
         ratios = [run.per_s / other.per_s for run, other in zip(found, runs[MOTO], strict=True)]
         pooled = _pooled(found)
-        yield _row(
+        yield row(
             name,
             f"{rounds} x {seconds:g}",
             len(pooled.latencies_ms),
@@ -530,7 +531,7 @@ def _latencies(askings: dict[str, _Asking], rounds: int, seconds: float) -> Iter
         ]
         pooled = _pooled(found)
         p99s = [run.quantile_ms(0.99) for run in found]
-        yield _row(
+        yield row(
             name,
             f"{rounds} x {2 * seconds:g}",
             len(pooled.latencies_ms),
@@ -570,7 +571,7 @@ def _pages(world: World, rounds: int) -> Iterator[str]:
     for name, part in parts.items():
         times = sorted(took for walk in took_ms for took in walk[part])
         found = Measured(per_s=0, latencies_ms=times)
-        yield _row(
+        yield row(
             f"{name} of {count}",
             len(times),
             f"{found.quantile_ms(0.5):.2f}",
@@ -606,10 +607,6 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.markdown import row, share
 from training import provenance
-from training.spoof.calibrate import calibrate
+from training.spoof.calibrate import calibrate, joint_risk
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.prepare import NO_PLAYBACK, UNHEARD_DEVICES, data_hash
 from training.spoof.scores import SECONDS, Scored, classes, eer, raw_scores, read_scores
@@ -27,8 +28,7 @@ from training.spoof.train import model_path
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
 from vivavoce.scoring.calibration import Calibration
-from vivavoce.scoring.metrics import Scores, clopper_pearson
-from vivavoce.scoring.scale import log10_any_of, risk_score
+from vivavoce.scoring.metrics import Scores
 from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
 
 REPORTED_S = 10.0
@@ -93,8 +93,8 @@ def _systems(scored: Sequence[Scored], rounds: int) -> Iterator[str]:
             rows.append(_rates(f"{kind[0]} ({kind[1]})", genuine, spoofs, "synthetic", rounds))
         played = [s for s in of_fold if s.playback == UNHEARD_DEVICES]
         rows.append(_rates(f"playback, callers of {fold!r}", genuine, played, "playback", rounds))
-    for _, row in sorted(rows, reverse=True):
-        yield row
+    for _, line in sorted(rows, reverse=True):
+        yield line
     for verdict in VERDICTS:
         live, spoofs = classes(scored, verdict)
         yield _rates(f"**{verdict}, pooled**", live, spoofs, verdict, rounds)[1]
@@ -133,8 +133,8 @@ def _corpora(at: dict[float, list[Scored]], path: Path) -> Iterator[str]:
                 f"{np.mean(raw):+.2f} {np.std(raw):.2f}"
                 for raw in (raw_scores(calls, verdict) for verdict in VERDICTS)
             ]
-            yield _row(corpus, len(calls), *cells, _share(flagged))
-    yield _row("**all**", len(flagged_of_all), "", "", _share(flagged_of_all))
+            yield row(corpus, len(calls), *cells, share(flagged))
+    yield row("**all**", len(flagged_of_all), "", "", share(flagged_of_all))
 
 
 def _between_corpora(scored: Sequence[Scored]) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _between_corpora(scored: Sequence[Scored]) -> Iterator[str]:
                 a = raw_scores([s for s in genuine if s.corpus == one], "synthetic")
                 b = raw_scores([s for s in genuine if s.corpus == other], "synthetic")
                 found = eer(a, b)
-                yield _row(f"{one}, {other}", f"{len(a)}, {len(b)}", f"{found:.1%}")
+                yield row(f"{one}, {other}", f"{len(a)}, {len(b)}", f"{found:.1%}")
 
 
 def _pages(scored: Sequence[Scored], calibrations: dict[str, Calibration]) -> Iterator[str]:
@@ -180,11 +180,11 @@ def _pages(scored: Sequence[Scored], calibrations: dict[str, Calibration]) -> It
     for what in sorted({kind(s) for s in scored}):
         calls = [s for s in scored if kind(s) == what]
         risks = [_risk(calibrations, s) for s in calls]
-        yield _row(
+        yield row(
             *what[:2],
             len(calls),
-            _share([r >= 50 for r in risks]),
-            _share([r >= 75 for r in risks]),
+            share([r >= 50 for r in risks]),
+            share([r >= 75 for r in risks]),
         )
 
 
@@ -198,11 +198,9 @@ def _rates(
     for bpcer in BPCERS:
         missed = fake <= np.quantile(live, 1 - bpcer)
         shares.append(float(missed.mean()))
-        cells.append(_share(missed.tolist()))
+        cells.append(share(missed.tolist()))
     low, high = _interval(genuine, spoofs, verdict, rounds)
-    return shares[0], _row(
-        name, len(fake), f"{eer(live, fake):.1%} ({low:.1%}..{high:.1%})", *cells
-    )
+    return shares[0], row(name, len(fake), f"{eer(live, fake):.1%} ({low:.1%}..{high:.1%})", *cells)
 
 
 def _interval(
@@ -244,8 +242,8 @@ def _strange(work: Path, left_out: Sequence[Scored], path: Path) -> Iterator[str
         "would be without it."
     )
     yield ""
-    yield _row("audio", "calls", "certain (1)", "below 0.5", "not judged (0)", "risk 50", "without")
-    yield _row(*["---"] * 7)
+    yield row("audio", "calls", "certain (1)", "below 0.5", "not judged (0)", "risk 50", "without")
+    yield row(*["---"] * 7)
     strange = read_strange(work)
     of_others = {
         fold: _calibrations([s for s in left_out if s.fold != fold], path) for fold in FOLDS
@@ -253,28 +251,20 @@ def _strange(work: Path, left_out: Sequence[Scored], path: Path) -> Iterator[str
     for kind in STRANGE:
         calls = [s for s in strange if s.kind == kind]
         certainties = np.array([s.certainty for s in calls])
-        yield _row(
+        yield row(
             kind,
             len(calls),
-            *(f"{share.mean():.0%}" for share in (certainties == 1, certainties < 0.5)),
+            *(f"{flags.mean():.0%}" for flags in (certainties == 1, certainties < 0.5)),
             f"{(certainties == 0).mean():.0%}",
-            _share([_risk(of_others[s.fold], s) >= 50 for s in calls]),
-            _share([_risk(of_others[s.fold], replace(s, certainty=1.0)) >= 50 for s in calls]),
+            share([_risk(of_others[s.fold], s) >= 50 for s in calls]),
+            share([_risk(of_others[s.fold], replace(s, certainty=1.0)) >= 50 for s in calls]),
         )
 
 
 def _risk(calibrations: dict[str, Calibration], s: Scored | Strange) -> int:
-    raws = dict(zip(VERDICTS, (s.synthetic, s.played_back), strict=True))
-    least = min(
-        calibrations[verdict].apply(raw, seconds=s.net_s).believed(s.certainty).log10_p
-        for verdict, raw in raws.items()
+    return joint_risk(
+        calibrations, (s.synthetic, s.played_back), seconds=s.net_s, certainty=s.certainty
     )
-    return risk_score(log10_any_of(least, len(VERDICTS)))
-
-
-def _share(flags: Sequence[bool]) -> str:
-    found = clopper_pearson(sum(flags), len(flags))
-    return f"{found.value:.1%} ({found.low:.1%}..{found.high:.1%})"
 
 
 def _cost(detector: SpoofDetector) -> float:
@@ -288,12 +278,8 @@ def _cost(detector: SpoofDetector) -> float:
 
 
 def _table_head(first: str) -> Iterator[str]:
-    yield _row(first, "calls", "EER", *(f"APCER at BPCER {bpcer:.0%}" for bpcer in BPCERS))
-    yield _row(*["---"] * (3 + len(BPCERS)))
-
-
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+    yield row(first, "calls", "EER", *(f"APCER at BPCER {bpcer:.0%}" for bpcer in BPCERS))
+    yield row(*["---"] * (3 + len(BPCERS)))
 
 
 def main() -> int:

@@ -16,9 +16,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bench.markdown import row, share
 from training import provenance
 from training.calibration import fit_condition
-from training.spoof.calibrate import calibrate
+from training.spoof.calibrate import calibrate, joint_risk
 from training.spoof.enrolled import CALL_S, ENROLMENT_S, KINDS, Trial, read_trials
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.prepare import data_hash
@@ -31,7 +32,7 @@ from vivavoce.models.card import load_model, sha256_of
 from vivavoce.models.registry import DEFAULT_SPEAKER_MODEL, find, models_folder
 from vivavoce.scoring.calibration import Calibration, Correction
 from vivavoce.scoring.metrics import Labels, Scores, a_dcf, clopper_pearson
-from vivavoce.scoring.scale import authentication_score, log10_any_of, risk_score
+from vivavoce.scoring.scale import authentication_score
 from vivavoce.scoring.spoofing import VERDICTS
 
 LEAST_SCORE, FLAGGED_RISK = 90, 50
@@ -112,8 +113,8 @@ def _accepted(trials: Sequence[Trial], systems: Mapping[str, Decided]) -> Iterat
         "here, which are fewer, so compare those two with each other."
     )
     yield ""
-    yield _row("in the name of an enrolled caller", "trials", *systems)
-    yield _row(*["---"] * (2 + len(systems)))
+    yield row("in the name of an enrolled caller", "trials", *systems)
+    yield row(*["---"] * (2 + len(systems)))
     rows: list[tuple[str, Callable[[Trial], bool]]] = [
         ("the caller", lambda t: t.kind == "genuine"),
         ("another caller", lambda t: t.kind == "impostor"),
@@ -126,7 +127,7 @@ def _accepted(trials: Sequence[Trial], systems: Mapping[str, Decided]) -> Iterat
     ]
     for name, belongs in rows:
         mask = np.array([belongs(t) for t in trials])
-        yield _row(name, mask.sum(), *(_share(s.accepted[mask]) for s in systems.values()))
+        yield row(name, mask.sum(), *(share(s.accepted[mask]) for s in systems.values()))
 
 
 def _costs(trials: Sequence[Trial], systems: Mapping[str, Decided], rounds: int) -> Iterator[str]:
@@ -141,11 +142,11 @@ def _costs(trials: Sequence[Trial], systems: Mapping[str, Decided], rounds: int)
     )
     yield ""
     kinds = list(SPOOF_OF.values())
-    yield _row(
+    yield row(
         "system",
         *(f"{kind}, at {LEAST_SCORE} | {kind}, least (at score)" for kind in kinds),
     )
-    yield _row(*["---"] * (1 + 2 * len(kinds)))
+    yield row(*["---"] * (1 + 2 * len(kinds)))
     for name, system in systems.items():
         cells: list[str] = []
         for kind in kinds:
@@ -155,7 +156,7 @@ def _costs(trials: Sequence[Trial], systems: Mapping[str, Decided], rounds: int)
             at = {score: cost(everyone, score) for score in range(102)}
             best = min(at, key=lambda score: at[score])
             cells += [_estimate(at[LEAST_SCORE], drawn, ".2f"), f"{at[best]:.2f} ({best})"]
-        yield _row(name, *cells)
+        yield row(name, *cells)
 
 
 def _cost_of(
@@ -183,11 +184,11 @@ def _references(trials: Sequence[Trial], of_trials: ByFold, rounds: int) -> Iter
         "trials."
     )
     yield ""
-    yield _row(
+    yield row(
         *("spoofs", "calls", "spoofs", "weight, centre, limit"),
         *("EER", "with reference", "change"),
     )
-    yield _row(*["---"] * 7)
+    yield row(*["---"] * 7)
     for verdict, spoof in SPOOF_OF.items():
         for fold in ("", *FOLDS):
             here = [t for t in trials if t.kind in ("genuine", spoof) and fold in ("", t.fold)]
@@ -207,7 +208,7 @@ def _references(trials: Sequence[Trial], of_trials: ByFold, rounds: int) -> Iter
             ]
             changes = [after - before for before, after in drawn]
             speakers = len({t.speaker for t in here})
-            yield _row(
+            yield row(
                 f"{spoof}, {fold!r}" if fold else f"**{spoof}, pooled**",
                 np.count_nonzero(~is_spoof),
                 np.count_nonzero(is_spoof),
@@ -229,14 +230,14 @@ def _spliced(calls: Sequence[Spliced], of_calls: ByFold) -> Iterator[str]:
         "first row says how often the length alone does it: the caller goes on."
     )
     yield ""
-    yield _row("second half", "calls", "its net speech", "after the first half", "at the end")
-    yield _row(*["---"] * 5)
+    yield row("second half", "calls", "its net speech", "after the first half", "at the end")
+    yield row(*["---"] * 5)
     rows = [("genuine", ""), ("playback", ""), ("copy", "")]
     rows += [("copy", system) for system in sorted({c.system for c in calls if c.system})]
     for kind, system in rows:
         here = [c for c in calls if c.kind == kind and system in ("", c.system)]
         first = [
-            _risk(
+            joint_risk(
                 of_calls[c.fold],
                 (c.first_synthetic, c.first_played_back),
                 seconds=c.first_s,
@@ -245,7 +246,7 @@ def _spliced(calls: Sequence[Spliced], of_calls: ByFold) -> Iterator[str]:
             for c in here
         ]
         end = [
-            _risk(
+            joint_risk(
                 of_calls[c.fold],
                 (c.synthetic, c.played_back),
                 seconds=c.net_s,
@@ -254,11 +255,11 @@ def _spliced(calls: Sequence[Spliced], of_calls: ByFold) -> Iterator[str]:
             for c in here
         ]
         if here:
-            yield _row(
+            yield row(
                 f"{system} (heard in training)" if system else f"**{kind}**",
                 len(here),
                 f"{np.mean([c.net_s - c.first_s for c in here]):.1f} s",
-                *(_share(np.array(risks) >= FLAGGED_RISK) for risks in (first, end)),
+                *(share(np.array(risks) >= FLAGGED_RISK) for risks in (first, end)),
             )
 
 
@@ -286,29 +287,13 @@ def _systems(trials: Sequence[Trial], of_calls: ByFold, of_trials: ByFold) -> di
 
 
 def _risk_of(trial: Trial, calibrations: ByFold, *, referred: bool) -> int:
-    return _risk(
+    return joint_risk(
         calibrations[trial.fold],
         (trial.synthetic, trial.played_back),
         seconds=trial.net_s,
         certainty=trial.certainty,
         references=(trial.reference_synthetic, trial.reference_playback) if referred else None,
     )
-
-
-def _risk(
-    calibrations: Mapping[str, Calibration],
-    raws: tuple[float, float],
-    *,
-    seconds: float,
-    certainty: float,
-    references: tuple[float, float] | None = None,
-) -> int:
-    """As the product's judge takes its verdicts together; raw scores in the order of `VERDICTS`."""
-    applied = [
-        calibrations[verdict].apply(raw, seconds=seconds, reference=reference).believed(certainty)
-        for verdict, raw, reference in zip(VERDICTS, raws, references or (None, None), strict=True)
-    ]
-    return risk_score(log10_any_of(min(each.log10_p for each in applied), len(VERDICTS)))
 
 
 def _of_calls(scored: Sequence[Scored], path: Path) -> ByFold:
@@ -394,17 +379,6 @@ def _estimate(
     if value == 0 and unseen_in is not None:
         high = max(high, clopper_pearson(0, unseen_in).high)
     return f"{value:{form}} ({low:{form}}..{high:{form}})"
-
-
-def _share(flags: Labels) -> str:
-    if not len(flags):
-        return "none"
-    found = clopper_pearson(int(np.count_nonzero(flags)), len(flags))
-    return f"{found.value:.1%} ({found.low:.1%}..{found.high:.1%})"
-
-
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def main() -> int:

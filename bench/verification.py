@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.markdown import row
 from bench.speech_data import SpeechDataAbsent
 from training import provenance, telephone
 from training.speaker import calibrate, voiceprints
@@ -107,7 +108,7 @@ def _accuracy(corpus: voiceprints.Corpus, rounds: int) -> Iterator[str]:
             draws = rounds if len(pairs) == 1 else max(50, rounds // 5)
             accuracy = verification_accuracy(trials, rounds=draws)
             print(f"{enrolled}, {tested}, {seconds} s", file=sys.stderr, flush=True)
-            yield _row(
+            yield row(
                 enrolled,
                 tested,
                 f"{seconds} s",
@@ -143,7 +144,7 @@ def _calibrated(corpus: voiceprints.Corpus, calibration: Calibration) -> Iterato
     ):
         for seconds in voiceprints.TEST_SECONDS:
             trials = voiceprints.trials(corpus, seconds=seconds, pairs=pairs, who=who)
-            yield _row(name, f"{seconds} s", *_meaning(trials, calibration, seconds))
+            yield row(name, f"{seconds} s", *_meaning(trials, calibration, seconds))
 
 
 def _meaning(trials: Trials, calibration: Calibration, seconds: int) -> Iterator[str]:
@@ -181,7 +182,7 @@ def _watchlists(corpus: voiceprints.Corpus, calibration: Calibration) -> Iterato
             if not len(strangers):  # fewer speakers than the list is long
                 continue
             shares = [np.mean(risks >= risk) for risks in (strangers, listed) for risk in RISKS]
-            yield _row(
+            yield row(
                 size, f"{seconds} s", len(strangers), *(f"{100 * share:.2f}" for share in shares)
             )
 
@@ -205,7 +206,7 @@ def _risks(
     calls = zip(
         prints.tested[seconds].tolist(), prints.test_turn[seconds].tolist(), cosines, strict=True
     )
-    for caller, apart_from, row in calls:
+    for caller, apart_from, of_call in calls:
         if listed and apart_from not in (0, -1):  # the enrolment was made from this very speech
             continue
         others, own = np.flatnonzero(suspects != caller), np.flatnonzero(suspects == caller)
@@ -215,7 +216,7 @@ def _risks(
             on_list = rng.choice(others, size, replace=False)
             if listed:
                 on_list[0] = own[0]
-            log10_p = calibration.apply(float(row[on_list].max()), seconds=seconds).log10_p
+            log10_p = calibration.apply(float(of_call[on_list].max()), seconds=seconds).log10_p
             risks.append(risk_score(log10_any_of(log10_p, size)))
     return np.array(risks)
 
@@ -240,7 +241,7 @@ def _voices(encoder: SpeakerEncoder, calibration: Calibration) -> Iterator[str]:
         "hard case."
     )
     yield ""
-    yield _row("", *(f"{voice.speaker} {voice.language}" for voice in ready))
+    yield row("", *(f"{voice.speaker} {voice.language}" for voice in ready))
     yield "|" + " --- |" * (len(ready) + 1)
     for voice, vector in zip(ready, enrolled, strict=True):
         cells: list[str] = []
@@ -248,7 +249,7 @@ def _voices(encoder: SpeakerEncoder, calibration: Calibration) -> Iterator[str]:
             raw = float(vector @ test)
             score = authentication_score(calibration.apply(raw, seconds=10).log10_p)
             cells.append(f"{raw:.2f} ({score})")
-        yield _row(f"{voice.speaker} {voice.language}", *cells)
+        yield row(f"{voice.speaker} {voice.language}", *cells)
 
 
 def _net_speech(audio: Samples) -> Samples:
@@ -260,10 +261,6 @@ def _percent(estimate: Estimate | None) -> str:
     if estimate is None:
         return "too few trials"
     return f"{100 * estimate.value:.2f} ({100 * estimate.low:.2f}..{100 * estimate.high:.2f})"
-
-
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ worse.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.calibration import fit_condition
@@ -21,6 +21,7 @@ from training.spoof.train import MODEL_NAME, model_path
 from vivavoce.models.card import calibration_suffix, sha256_of
 from vivavoce.scoring.calibration import Calibration, write_calibration
 from vivavoce.scoring.metrics import Scores
+from vivavoce.scoring.scale import log10_any_of, risk_score
 from vivavoce.scoring.spoofing import VERDICTS
 
 _TAIL_SHARE = 0.03
@@ -47,6 +48,22 @@ def calibrate(scored: Sequence[Scored], verdict: str, path: Path) -> Calibration
             for seconds in SECONDS
         ),
     )
+
+
+def joint_risk(
+    calibrations: Mapping[str, Calibration],
+    raws: tuple[float, float],
+    *,
+    seconds: float,
+    certainty: float,
+    references: tuple[float, float] | None = None,
+) -> int:
+    """As the product's judge takes its verdicts together; raw scores in the order of `VERDICTS`."""
+    applied = [
+        calibrations[verdict].apply(raw, seconds=seconds, reference=reference).believed(certainty)
+        for verdict, raw, reference in zip(VERDICTS, raws, references or (None, None), strict=True)
+    ]
+    return risk_score(log10_any_of(min(each.log10_p for each in applied), len(VERDICTS)))
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs PyTorch: pip install -r training/spoof/requirements.txt")
 
-from bench.spoofing_joint import _risk
 from training.calibration import fit_condition
+from training.spoof.calibrate import joint_risk
 from vivavoce.scoring.calibration import Calibration, Correction
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence, SpoofReference
@@ -29,11 +29,11 @@ def test_raw_scores_come_to_the_risk_that_the_judge_gives(distance, referred):
         usual = rng.uniform(-5, 1, len(VERDICTS)).tolist()
         evidence = SpoofEvidence(np.array([[0.0, 4.0, *raws, distance]], np.float32))
         reference = SpoofReference(model="m", raw=dict(zip(VERDICTS, usual, strict=True)))
-        expected = judge.spoof(evidence, seconds=7.0, reference=reference if referred else None)
-        found = _risk(
+        expected = judge.spoof(evidence, seconds=12.0, reference=reference if referred else None)
+        found = joint_risk(
             calibrations,
             (evidence.raw("synthetic"), evidence.raw("playback")),
-            seconds=7.0,
+            seconds=12.0,
             certainty=evidence.certainty,
             references=tuple(usual) if referred else None,
         )
