@@ -84,33 +84,21 @@ def amr(audio: Floats, mode_bps: int) -> Floats:
 def mp3(audio: Floats, bitrate_bps: int) -> Floats:
     """MP3 at 16 kHz (MPEG-2 layer III): what a recording may have been through before the call."""
     encoder = av.CodecContext.create("libmp3lame", "w")
-    encoder.sample_rate = _MP3_RATE_HZ
-    encoder.layout = "mono"
-    encoder.format = "s16p"
-    encoder.bit_rate = bitrate_bps
-    encoder.time_base = Fraction(1, _MP3_RATE_HZ)
-    encoder.open()
+    decoder = av.CodecContext.create("mp3", "r")
     wide = to_int16(soxr.resample(audio, CALL_RATE_HZ, _MP3_RATE_HZ))
     # Two frames behind, so that the delayed end comes out as well.
-    padded = np.pad(wide, (0, 2 * _MP3_FRAME_SAMPLES + -len(wide) % _MP3_FRAME_SAMPLES))
-    packets: list[av.Packet] = []
-    for start in range(0, len(padded), _MP3_FRAME_SAMPLES):
-        block = padded[None, start : start + _MP3_FRAME_SAMPLES]
-        frame = av.AudioFrame.from_ndarray(block, format="s16p", layout="mono")
-        frame.sample_rate = _MP3_RATE_HZ
-        frame.pts = start
-        frame.time_base = Fraction(1, _MP3_RATE_HZ)
-        packets += encoder.encode(frame)
-    packets += encoder.encode(None)
-    decoder = av.CodecContext.create("mp3", "r")
-    frames = [frame for packet in packets for frame in decoder.decode(packet)]
-    frames += decoder.decode(None)
-    decoded = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])
-    if decoded.dtype == np.int16:
-        decoded = to_float(decoded)
+    padded = np.pad(wide, (0, 2 * _MP3_FRAME_SAMPLES))
+    decoded, _ = _through_codec(
+        padded,
+        encoder,
+        decoder,
+        bitrate_bps,
+        rate_hz=_MP3_RATE_HZ,
+        frame_samples=_MP3_FRAME_SAMPLES,
+        sample_format="s16p",
+    )
     # The decoder has dropped the encoder's delay by itself.
-    narrow = soxr.resample(decoded.astype(np.float32), _MP3_RATE_HZ, CALL_RATE_HZ)
-    return _fit(narrow, len(audio))
+    return _fit(soxr.resample(decoded, _MP3_RATE_HZ, CALL_RATE_HZ), len(audio))
 
 
 def lose_packets(audio: Floats, rate: float, packet_ms: int, rng: np.random.Generator) -> Floats:
@@ -210,35 +198,39 @@ def _through_codec(
     encoder: AudioCodecContext,
     decoder: AudioCodecContext,
     bitrate_bps: int,
+    *,
+    rate_hz: int = CALL_RATE_HZ,
+    frame_samples: int = _FRAME_SAMPLES,
+    sample_format: str = "s16",
 ) -> tuple[Floats, int]:
     """Encode and decode frame by frame; the decoded floats and their rate."""
-    encoder.sample_rate = CALL_RATE_HZ
+    encoder.sample_rate = rate_hz
     encoder.layout = "mono"
-    encoder.format = "s16"
+    encoder.format = sample_format
     encoder.bit_rate = bitrate_bps
-    encoder.time_base = Fraction(1, CALL_RATE_HZ)
+    encoder.time_base = Fraction(1, rate_hz)
     encoder.open()
-    decoder.sample_rate = CALL_RATE_HZ
+    decoder.sample_rate = rate_hz
     decoder.layout = "mono"
     if encoder.extradata:
         decoder.extradata = encoder.extradata
 
-    padded = np.pad(samples, (0, -len(samples) % _FRAME_SAMPLES))
+    padded = np.pad(samples, (0, -len(samples) % frame_samples))
     packets: list[av.Packet] = []
-    for start in range(0, len(padded), _FRAME_SAMPLES):
+    for start in range(0, len(padded), frame_samples):
         frame = av.AudioFrame.from_ndarray(
-            padded[None, start : start + _FRAME_SAMPLES], format="s16", layout="mono"
+            padded[None, start : start + frame_samples], format=sample_format, layout="mono"
         )
-        frame.sample_rate = CALL_RATE_HZ
+        frame.sample_rate = rate_hz
         frame.pts = start
-        frame.time_base = Fraction(1, CALL_RATE_HZ)
+        frame.time_base = Fraction(1, rate_hz)
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
 
     frames = [frame for packet in packets for frame in decoder.decode(packet)]
     frames += decoder.decode(None)
     if not frames:
-        return np.zeros(0, np.float32), CALL_RATE_HZ
+        return np.zeros(0, np.float32), rate_hz
     blocks = [frame.to_ndarray().reshape(-1) for frame in frames]
     decoded = np.concatenate(blocks)
     if decoded.dtype == np.int16:

@@ -108,6 +108,10 @@ class Voice:
 def voice_of(audio: Floats) -> Voice | None:
     """Somebody's voice, of some seconds of speech; None if there is none in it."""
     pitch_hz, envelope, _ = _analysed(audio)
+    return _voice(pitch_hz, envelope)
+
+
+def _voice(pitch_hz: np.ndarray, envelope: np.ndarray) -> Voice | None:
     voiced = pitch_hz > 0
     if voiced.sum() < 50:
         return None
@@ -121,10 +125,10 @@ def convert(audio: Floats, rng: np.random.Generator, targets: Sequence[Voice]) -
     Half of the time the spectrum is changed by a filter on the speech itself, without a vocoder
     (spectral differential: Kobayashi and Toda, 2018), and the pitch stays.
     """
-    source, target = voice_of(audio), targets[rng.integers(len(targets))]
+    pitch_hz, envelope, aperiodicity = _analysed(audio)
+    source, target = _voice(pitch_hz, envelope), targets[rng.integers(len(targets))]
     if source is None:
         return world(audio, rng)
-    pitch_hz, envelope, aperiodicity = _analysed(audio)
     change = gaussian_filter1d(target.envelope - source.envelope, 8.0) * rng.uniform(0.6, 1.0)
     change = np.clip(change - change.mean(), -3, 3)  # natural logarithm of power: 13 dB
     if rng.random() < 0.5:

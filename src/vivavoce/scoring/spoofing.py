@@ -74,7 +74,8 @@ class SpoofEvidence:
 
         So a stretch of strange audio neither excuses nor accuses what else was said.
         """
-        return max(float(self._beliefs[block].mean()) for block in self._blocks())
+        beliefs = self._beliefs
+        return max(float(beliefs[block].mean()) for block in self._blocks())
 
     @property
     def _beliefs(self) -> NDArray[np.float64]:
