@@ -19,12 +19,12 @@ import numpy as np
 from bench.markdown import row, share
 from training import provenance
 from training.spoof.calibrate import calibrate, joint_risk
+from training.spoof.export import model_path
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.prepare import NO_PLAYBACK, UNHEARD_DEVICES, data_hash
 from training.spoof.scores import SECONDS, Scored, classes, eer, raw_scores, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE, MEASURE_ONLY_SETS
 from training.spoof.strange import STRANGE, Strange, read_strange
-from training.spoof.train import model_path
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
 from vivavoce.scoring.calibration import Calibration

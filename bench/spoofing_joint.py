@@ -19,14 +19,19 @@ import numpy.typing as npt
 from bench.markdown import row, share
 from training import provenance
 from training.calibration import fit_condition
-from training.spoof.calibrate import calibrate, joint_risk
+from training.spoof.calibrate import (
+    SPOOF_OF,
+    TRIALS_TAIL_SHARE,
+    calibrate,
+    correction,
+    joint_risk,
+)
 from training.spoof.enrolled import CALL_S, ENROLMENT_S, KINDS, Trial, read_trials
+from training.spoof.export import MODEL_NAME, model_path
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.prepare import data_hash
-from training.spoof.reference import fit_correction
 from training.spoof.scores import Scored, eer, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR
-from training.spoof.train import MODEL_NAME, model_path
 from training.spoof.turns import Spliced, read_spliced
 from vivavoce.models.card import load_model, sha256_of
 from vivavoce.models.registry import DEFAULT_SPEAKER_MODEL, find, models_folder
@@ -38,15 +43,8 @@ from vivavoce.scoring.spoofing import VERDICTS
 LEAST_SCORE, FLAGGED_RISK = 90, 50
 """A caller is accepted from this authentication score on, and below this spoofing risk."""
 
-SPOOF_OF = {"synthetic": "copy", "playback": "playback"}
-"""The kind of trial that a verdict is about."""
-
 ALONE, DETECTION = "verification alone", "and spoof detection"
 DETECTION_OF_TRIALS, REFERENCE = "the same, calibrated on trials", "and the enrolment as reference"
-
-# Trials are fewer than the calls of `bench.spoofing`: its 3 % would leave a handful.
-_TAIL_SHARE = 0.1
-
 
 ByFold: TypeAlias = Mapping[str, Mapping[str, Calibration]]
 """Calibrations by fold and verdict, made from the other folds."""
@@ -320,16 +318,13 @@ def _calibration(trials: Sequence[Trial], verdict: str, path: Path) -> Calibrati
     used = [t for t in trials if t.kind in ("genuine", SPOOF_OF[verdict])]
     raws, is_spoof = _raws(used, verdict), np.array([t.kind != "genuine" for t in used])
     condition = fit_condition(
-        raws[~is_spoof], raws[is_spoof], seconds=CALL_S, tail_share=_TAIL_SHARE
+        raws[~is_spoof], raws[is_spoof], seconds=CALL_S, tail_share=TRIALS_TAIL_SHARE
     )
-    references = np.array([t.reference(verdict) for t in used], np.float64)
     return Calibration(
         model=MODEL_NAME,
         model_sha256=sha256_of(path),
         conditions=(condition,),
-        reference=fit_correction(
-            raws, references, is_spoof, seconds=CALL_S, tail_share=_TAIL_SHARE
-        ),
+        reference=correction(trials, verdict),
     )
 
 

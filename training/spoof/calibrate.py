@@ -4,28 +4,38 @@
 
 From `scores.csv`: genuine calls of left-out corpora are the null class; the targets are left-out
 synthesisers for one verdict, the genuine calls played back through left-out devices for the other.
-The scores are those of the folds' models; the final model has heard more, and is taken to be no
-worse.
+What the caller's enrolment adds as a reference is fitted on the trials of `enrolled.csv`. The
+scores are those of the folds' models; the final model has heard more, and is taken to be no worse.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from training.calibration import fit_condition
+from training.spoof.enrolled import CALL_S, Trial, read_trials
+from training.spoof.export import MODEL_NAME, model_path
 from training.spoof.folds import FINAL
 from training.spoof.prepare import data_hash
+from training.spoof.reference import fit_correction
 from training.spoof.scores import SECONDS, Scored, classes, raw_scores, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR
-from training.spoof.train import MODEL_NAME, model_path
 from vivavoce.models.card import calibration_suffix, sha256_of
-from vivavoce.scoring.calibration import Calibration, write_calibration
+from vivavoce.scoring.calibration import Calibration, Correction, write_calibration
 from vivavoce.scoring.metrics import Scores
 from vivavoce.scoring.scale import log10_any_of, risk_score
 from vivavoce.scoring.spoofing import VERDICTS
 
 _TAIL_SHARE = 0.03
 """Beyond it few genuine calls are left, and those of few corpora."""
+
+TRIALS_TAIL_SHARE = 0.1
+"""The same of trials, which are fewer."""
+
+SPOOF_OF = {"synthetic": "copy", "playback": "playback"}
+"""The kind of trial that a verdict is about."""
 
 
 def genuine_and_spoof(scored: Sequence[Scored], verdict: str) -> tuple[Scores, Scores]:
@@ -34,8 +44,10 @@ def genuine_and_spoof(scored: Sequence[Scored], verdict: str) -> tuple[Scores, S
     return raw_scores(genuine, verdict), raw_scores(spoofs, verdict)
 
 
-def calibrate(scored: Sequence[Scored], verdict: str, path: Path) -> Calibration:
-    """One verdict's calibration, of the model at a path."""
+def calibrate(
+    scored: Sequence[Scored], verdict: str, path: Path, *, trials: Sequence[Trial] = ()
+) -> Calibration:
+    """One verdict's calibration, of the model at a path; with a reference if there are trials."""
     return Calibration(
         model=MODEL_NAME,
         model_sha256=sha256_of(path),
@@ -47,6 +59,19 @@ def calibrate(scored: Sequence[Scored], verdict: str, path: Path) -> Calibration
             )
             for seconds in SECONDS
         ),
+        reference=correction(trials, verdict) if trials else None,
+    )
+
+
+def correction(trials: Sequence[Trial], verdict: str) -> Correction:
+    """What the enrolment adds to one verdict, from calls in the name of enrolled callers."""
+    used = [t for t in trials if t.kind in ("genuine", SPOOF_OF[verdict])]
+    return fit_correction(
+        np.array([t.raw(verdict) for t in used], np.float64),
+        np.array([t.reference(verdict) for t in used], np.float64),
+        np.array([t.kind != "genuine" for t in used]),
+        seconds=CALL_S,
+        tail_share=TRIALS_TAIL_SHARE,
     )
 
 
@@ -73,6 +98,7 @@ def main() -> None:
     work = parser.parse_args().work
     path = model_path(work, FINAL)
     scored = [s for s in read_scores(work) if s.fold != FINAL]
+    trials = read_trials(work)
     for verdict in VERDICTS:
         counts = {
             f"{seconds:g}": [
@@ -85,12 +111,15 @@ def main() -> None:
         }
         write_calibration(
             path.with_name(path.stem + calibration_suffix(verdict)),
-            calibrate(scored, verdict, path),
+            calibrate(scored, verdict, path, trials=trials),
             made_from={
                 "script": "training/spoof/calibrate.py",
                 "data": data_hash(work),
                 "scores": "models of the folds on left-out systems, corpora and devices",
                 "genuine_and_spoof_calls": counts,
+                "genuine_and_spoof_trials": [
+                    sum(t.kind == kind for t in trials) for kind in ("genuine", SPOOF_OF[verdict])
+                ],
             },
         )
 

@@ -20,11 +20,11 @@ from typing import TypeAlias
 import numpy as np
 
 from training.spoof.calls import LINES, heard, portions
+from training.spoof.export import model_path
 from training.spoof.folds import FOLDS, Fold
 from training.spoof.prepare import NO_PLAYBACK, UNHEARD_DEVICES, VOCODERS, Take, read_takes
 from training.spoof.sources import DEFAULT_WORK_DIR
 from training.spoof.tables import read_rows, write_rows
-from training.spoof.train import model_path
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 from vivavoce.models.card import load_model
 from vivavoce.models.registry import DEFAULT_SPEAKER_MODEL, find, models_folder

@@ -6,10 +6,12 @@ long as training on them. What a real codec does is not made here: `prepare` has
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.spoof.playback import rooms
 from vivavoce.audio.arrays import CALL_RATE_HZ
 
 _TAIL_SAMPLES = CALL_RATE_HZ // 4
@@ -93,6 +95,17 @@ class Lines:
         before = torch.roll(packets, 1, 1) * 0.5 * draw.happens(0.5)[:, :, None]
         heard = torch.where(lost[:, :, None], before, packets).reshape(batch, -1)
         return torch.cat([heard, audio[:, heard.shape[1] :]], dim=1)
+
+
+def room_responses() -> Tensor:
+    """What a caller may speak in; shape (rooms, samples)."""
+    quarter = CALL_RATE_HZ // 4
+    responses = [
+        np.pad(response[:quarter], (0, max(0, quarter - len(response))))
+        for room in rooms(unheard=False)
+        for response in (*room.near, *room.far)
+    ]
+    return torch.from_numpy(np.stack(responses))
 
 
 class _Draw:

@@ -14,10 +14,9 @@ test -x build/opus/fargan_demo || training/spoof/fetch_opus.sh "$PWD/build/opus"
 "$python" -m training.spoof.neural --work "$work" --vocoder upsampling --minutes 16
 wait "$beside"
 "$python" -m training.spoof.prepare --work "$work"
-for models in "final:classical and harmonic" "flow and GAN:autoregressive and style"; do
-  "$python" -m training.spoof.train --work "$work" --model "${models%:*}" & beside=$!
-  "$python" -m training.spoof.train --work "$work" --model "${models#*:}"
-  wait "$beside"
+"$python" -m training.spoof.embed --work "$work"
+for model in final "classical and harmonic" "flow and GAN" "autoregressive and style"; do
+  "$python" -m training.spoof.train --work "$work" --model "$model"
 done
 for table in scores strange enrolled turns; do
   "$python" -m "training.spoof.$table" --work "$work"

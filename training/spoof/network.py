@@ -1,136 +1,117 @@
-"""The network, with its front end in front: from a batch of speech to two logits.
+"""The network, with its front end in front: from speech to two logits and a distance.
 
-A small residual net over time and frequency with attention to channels, after He et al. (2016) and
-Hu et al. (2018, "squeeze and excitation"). Mean and standard deviation over time keep the answer
-independent of the length of the input.
+The lower layers of a speech recogniser, which are not trained here, tell what there is in each
+moment; statistics over time make one long vector of it, whatever the length; a small head that is
+trained here makes logits of that.
 """
+
+from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from vivavoce.audio.spoof_features import (
-    BANDS_OF_WINDOW,
-    FLOOR,
-    FRONT_ENDS,
-    filter_bank,
+from training.spoof import whisper
+from vivavoce.audio.features import (
+    WHISPER_BANDS,
+    WHISPER_FLOOR,
+    WHISPER_HOP_SAMPLES,
+    WHISPER_LOUDEST,
+    WHISPER_SILENCE,
+    WHISPER_WINDOW_SAMPLES,
+    slaney_weights,
 )
 
-_SHRINKAGE = 0.01
+LAYERS = 2
 
-FRONT_END = "log-linear-64x2"
-LOOK = FRONT_ENDS[FRONT_END]
+_DIRECTIONS = 64
 
 
 class FrontEnd(nn.Module):
-    """`vivavoce.audio.spoof_features` for batches; the tests hold one against the other."""
+    """`vivavoce.audio.features.whisper_log_mel` for batches; the tests hold one to the other."""
 
     def __init__(self) -> None:
         super().__init__()
-        for window_samples, fft_samples in LOOK.windows:
-            window = torch.hann_window(window_samples, periodic=False)
-            self.register_buffer(f"window_{window_samples}", window)
-            bank = torch.from_numpy(filter_bank(fft_samples))
-            self.register_buffer(f"bank_{window_samples}", bank)
+        self.register_buffer("window", torch.hann_window(WHISPER_WINDOW_SAMPLES))
+        bank = slaney_weights(WHISPER_BANDS)[: WHISPER_WINDOW_SAMPLES // 2 + 1]
+        self.register_buffer("bank", torch.from_numpy(bank).float())
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Shape (batch, samples) to (batch, frames, bands of all windows)."""
-        views: list[Tensor] = []
-        longest = LOOK.windows[0][0]
-        for window_samples, fft_samples in LOOK.windows:
-            # Frames of all windows have the same middles.
-            edge = (longest - window_samples) // 2
-            inner = audio[:, edge : audio.shape[1] - edge]
-            energy = self._energy(inner, window_samples, fft_samples)
-            log_energy = torch.log(energy + FLOOR)
-            views.append(log_energy - log_energy.mean(1, keepdim=True))
-        return torch.cat(views, dim=2)
-
-    def _energy(self, audio: Tensor, window_samples: int, fft_samples: int) -> Tensor:
-        """Energy of each band relative to the mean; shape (batch, frames, bands)."""
-        frames = audio.unfold(1, window_samples, LOOK.hop_samples)
-        spectrum = torch.fft.rfft(frames * getattr(self, f"window_{window_samples}"), fft_samples)
+        """Shape (batch, samples) to (batch, frames, bands)."""
+        frames = audio.unfold(1, WHISPER_WINDOW_SAMPLES, WHISPER_HOP_SAMPLES)
+        spectrum = torch.fft.rfft(frames * self.window)
         # Faster than abs().square(), which takes a root for nothing.
         power = spectrum.real.square() + spectrum.imag.square()
-        energy = power @ getattr(self, f"bank_{window_samples}")
-        return energy / energy.mean((1, 2), keepdim=True).clamp_min(1e-20)
+        energies = (power @ self.bank).clamp_min(WHISPER_SILENCE)
+        relative = torch.log10(energies / energies.amax((1, 2), keepdim=True)) / 4
+        return (WHISPER_LOUDEST + relative).clamp_min(WHISPER_FLOOR)
 
 
-class Block(nn.Module):
-    """Two convolutions around a shortcut; channels weighted by their mean."""
+class Ear(nn.Module):
+    """The encoder, and statistics of its states: means, deviations, and how fast they change."""
 
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+    dimension = 3 * whisper.WIDTH * (1 + LAYERS)
+
+    def __init__(self, encoder: whisper.Encoder) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.weigh = nn.Sequential(
-            nn.Linear(channels, channels // 4),
-            nn.ReLU(inplace=True),
-            nn.Linear(channels // 4, channels),
-            nn.Sigmoid(),
-        )
-        self.shortcut = (
-            nn.Identity()
-            if channels_in == channels and stride == 1
-            else nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
-        )
+        self.encoder = encoder
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (batch, channels_in, frames, bands) to (batch, channels, ...)."""
-        made = self.body(x)
-        weights = self.weigh(made.mean(dim=(2, 3)))[:, :, None, None]
-        return torch.relu(made * weights + self.shortcut(x))
+    @classmethod
+    def pretrained(cls) -> Self:
+        """With the encoder that its makers trained."""
+        return cls(whisper.pretrained(LAYERS)).requires_grad_(requires_grad=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Shape (batch, frames, bands) to (batch, dimension)."""
+        found: list[Tensor] = []
+        for state in self.encoder(features):
+            mean = state.mean(1)
+            spread = (state - mean[:, None]).square().mean(1).sqrt()
+            change = (state[:, 1:] - state[:, :-1]).abs().mean(1)
+            found += [mean, spread, change]
+        return torch.cat(found, dim=1)
+
+
+class Head(nn.Module):
+    """Statistics to two logits, linearly: synthetic, and played back.
+
+    A hidden layer finds more of what it has heard, and less of what it has not (decision 19).
+    """
+
+    def __init__(self, embeddings: Tensor, *, dropout: float) -> None:
+        """Untrained.
+
+        Args:
+            embeddings: of training speech, shape (n, dimension); makes them of one scale.
+            dropout: share of the inputs that a step does not see.
+        """
+        super().__init__()
+        self.register_buffer("middle", embeddings.float().mean(0))
+        self.register_buffer("scale", 1 / (embeddings.float().std(0) + 1e-3))
+        self.body = nn.Sequential(nn.Dropout(dropout), nn.Linear(embeddings.shape[1], 2))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Shape (batch, dimension) to (batch, 2)."""
+        return self.body((embedding - self.middle) * self.scale)
 
 
 class SpoofNet(nn.Module):
-    """Features of one window to two logits: synthetic, and played back."""
+    """Ear and head."""
 
-    def __init__(self, widths: tuple[int, ...] = (24, 32, 48, 64)) -> None:
+    def __init__(self, ear: Ear, head: Head) -> None:
         super().__init__()
-        first, second, third, fourth = widths
-        self.stem = nn.Sequential(
-            nn.Conv2d(len(LOOK.windows), first, 5, 2, 2, bias=False),
-            nn.BatchNorm2d(first),
-            nn.ReLU(inplace=True),
-        )
-        self.blocks = nn.Sequential(
-            Block(first, second, 2),
-            Block(second, second, 1),
-            Block(second, third, 2),
-            Block(third, third, 1),
-            Block(third, fourth, 1),
-        )
-        reduced = BANDS_OF_WINDOW // 16
-        self.dimension = 2 * fourth * reduced
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(self.dimension, 2))
+        self.ear, self.head = ear, head
 
     def forward(self, features: Tensor) -> Tensor:
-        """Shape (batch, frames, bands of all windows) to (batch, 2)."""
-        return self.head(self.embed(features))
-
-    def embed(self, features: Tensor) -> Tensor:
-        """What the logits are made from: shape (batch, frames, bands) to (batch, dimension)."""
-        by_window = features.unflatten(2, (len(LOOK.windows), BANDS_OF_WINDOW)).transpose(1, 2)
-        x = self.blocks(self.stem(by_window * 0.5))  # to about unit variance
-        x = functional.avg_pool2d(x, (1, 2))
-        mean = x.mean(dim=2)
-        spread = torch.sqrt((x - mean[:, :, None]).square().mean(dim=2) + 1e-4)
-        return torch.cat([mean.flatten(1), spread.flatten(1)], dim=1)
+        """Shape (batch, frames, bands) to (batch, 2)."""
+        return self.head(self.ear(features))
 
 
 class Judge(nn.Module):
     """A trained network that also says how far its input is from what it was trained on.
 
-    The distance is Mahalanobis' in the space that the logits are made from (Lee et al., 2018, "A
-    simple unified framework for detecting out-of-distribution samples"), with one Gaussian for all
-    of the training.
+    The distance is the square of Mahalanobis' (as Lee et al., 2018, "A simple unified framework for
+    detecting out-of-distribution samples", have it), of the statistics that the head gets, along
+    the directions in which training speech differs most: in the others is hardly more than chance.
     """
 
     def __init__(self, network: SpoofNet, embeddings: Tensor, *, edge: float) -> None:
@@ -138,23 +119,21 @@ class Judge(nn.Module):
 
         Args:
             network: trained.
-            embeddings: of training speech, shape (n, dimension), n well above the dimension.
+            embeddings: of training speech, shape (n, dimension).
             edge: a distance of 1 is so many times that which 99 % of these embeddings stay below.
         """
         super().__init__()
         self.network = network
-        middle = embeddings.double().mean(0)
-        covariance = torch.cov(embeddings.double().T)
-        # Shrunk towards a sphere: directions of hardly any variance are chance.
-        covariance += _SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(middle))
-        whiten = torch.linalg.cholesky(torch.linalg.inv(covariance))
-        distances = ((embeddings.double() - middle) @ whiten).square().mean(1).sqrt()
-        whiten /= edge * distances.quantile(0.99)
-        self.register_buffer("middle", middle.float())
-        self.register_buffer("whiten", whiten.float())
+        head = network.head
+        known = (embeddings.float() - head.middle) * head.scale
+        variances, directions = torch.linalg.eigh(torch.cov(known.T))
+        whiten = directions[:, -_DIRECTIONS:] / variances[-_DIRECTIONS:].sqrt()
+        distances = (known @ whiten).square().mean(1)
+        self.register_buffer("whiten", whiten / (edge * distances.quantile(0.99)).sqrt())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Shape (batch, frames, bands of all windows) to (batch, 3): two logits, and distance."""
-        embedding = self.network.embed(features)
-        distance = ((embedding - self.middle) @ self.whiten).square().mean(1, keepdim=True).sqrt()
+        """Shape (batch, frames, bands) to (batch, 3): two logits, and distance."""
+        embedding = self.network.ear(features)
+        known = (embedding - self.network.head.middle) * self.network.head.scale
+        distance = (known @ self.whiten).square().mean(1, keepdim=True)
         return torch.cat([self.network.head(embedding), distance], dim=1)

@@ -246,10 +246,13 @@ def _segment(voices: list[Floats], rng: np.random.Generator) -> Floats:
 
 def resynthesise(name: str, work: Path) -> Callable[[Floats, np.random.Generator], Floats]:
     """A trained vocoder as copy-synthesis: float32, shape (n,), 8 kHz, to the same."""
-    makers = [VOCODERS[name]() for _ in STAGES]
-    for stage, maker in enumerate(makers):
-        maker.load_state_dict(torch.load(file_of(work, name, stage)))
-        maker.eval()
+    makers: list[nn.Module] = []
+    for stage in range(len(STAGES)):
+        # Of one whose time was up before the first stage there is but one.
+        if stage == 0 or file_of(work, name, stage).exists():
+            maker = VOCODERS[name]()
+            maker.load_state_dict(torch.load(file_of(work, name, stage)))
+            makers.append(maker.eval())
     mel_of = MelBands()
 
     def made(audio: Floats, rng: np.random.Generator) -> Floats:

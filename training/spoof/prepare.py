@@ -181,6 +181,10 @@ def prepare(
 ) -> list[Take]:
     """Make `takes.csv` and `samples.i16` in `work`; of the first `limit` sources, if given."""
     work.mkdir(parents=True, exist_ok=True)
+    for name in neural.VOCODERS:
+        # A process of a pool that cannot load would be started anew for ever.
+        if not neural.file_of(work, name, 0).exists():
+            raise SystemExit(f"run python -m training.spoof.neural --vocoder {name} first")
     everything = all_sources(speech, debian, np.random.default_rng(SEED))
     numbered = enumerate(islice(everything, limit))
     writer, began = _Writer(work), time.monotonic()

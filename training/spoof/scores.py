@@ -8,11 +8,14 @@ what is kept for measuring. Calibration and report are made from this table alon
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from training.spoof.calls import Call, make_calls
+from training.spoof.export import model_path
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.prepare import (
     HEARD_DEVICES,
@@ -24,7 +27,6 @@ from training.spoof.prepare import (
 )
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE
 from training.spoof.tables import read_rows, write_rows
-from training.spoof.train import model_path
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
 from vivavoce.scoring.metrics import Scores, det_curve, equal_error_rate
@@ -96,28 +98,35 @@ def unheard(takes: Iterable[Take], model: str) -> list[Take]:
     ]
 
 
-def score(work: Path) -> Iterator[Scored]:
+def score(work: Path, *, processes: int) -> Iterator[Scored]:
     """Scores of all models, at each of `SECONDS`."""
+    with get_context("spawn").Pool(processes) as pool:
+        for scored in pool.imap(partial(_of_model, work), (*FOLDS, FINAL)):
+            yield from scored
+
+
+def _of_model(work: Path, model: str) -> list[Scored]:
     takes, samples = read_takes(work)
-    for model in (*FOLDS, FINAL):
-        detector = SpoofDetector(load_model(model_path(work, model)))
-        for seconds in SECONDS:
-            for call in even_calls(unheard(takes, model), samples, seconds=seconds):
-                evidence = detector.judge(call.audio)
-                yield Scored(
-                    fold=model,
-                    label=call.label,
-                    corpus=call.corpus,
-                    system=call.system,
-                    speaker=call.speaker,
-                    playback=call.playback,
-                    line=call.line,
-                    wanted_s=seconds,
-                    net_s=round(call.seconds, 3),
-                    synthetic=round(evidence.raw("synthetic"), 5),
-                    played_back=round(evidence.raw("playback"), 5),
-                    certainty=round(evidence.certainty, 3),
-                )
+    detector = SpoofDetector(load_model(model_path(work, model)))
+    return [
+        Scored(
+            fold=model,
+            label=call.label,
+            corpus=call.corpus,
+            system=call.system,
+            speaker=call.speaker,
+            playback=call.playback,
+            line=call.line,
+            wanted_s=seconds,
+            net_s=round(call.seconds, 3),
+            synthetic=round(evidence.raw("synthetic"), 5),
+            played_back=round(evidence.raw("playback"), 5),
+            certainty=round(evidence.certainty, 3),
+        )
+        for seconds in SECONDS
+        for call in even_calls(unheard(takes, model), samples, seconds=seconds)
+        for evidence in [detector.judge(call.audio)]
+    ]
 
 
 def read_scores(work: Path) -> list[Scored]:
@@ -143,8 +152,10 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK_DIR)
-    work = parser.parse_args().work
-    print(f"{write_rows(work / 'scores.csv', Scored, score(work))} calls")
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    scored = score(arguments.work, processes=arguments.processes)
+    print(f"{write_rows(arguments.work / 'scores.csv', Scored, scored)} calls")
 
 
 if __name__ == "__main__":

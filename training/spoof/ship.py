@@ -12,28 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from training.spoof.calibrate import genuine_and_spoof
+from training.spoof.export import model_path
 from training.spoof.folds import FINAL
 from training.spoof.scores import eer, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR
-from training.spoof.train import model_path
 from vivavoce.models.card import SHIPPED_DIR, calibration_suffix, load_model
 from vivavoce.scoring.spoofing import VERDICTS
 
 _TRAINED_ON = (
-    "Genuine: LibriSpeech readers, speechocean762, Picovoice commands and wake words, clips of the"
-    " WaveNet and TensorFlowTTS pages, Debian's Asterisk prompts en, es, es-co, menardi, and the"
-    " letters of KLettres. Synthetic: Larynx, GlowSpeak, DiffGAN-TTS, TensorFlowTTS, WaveNet,"
-    " Tortoise, Festival, Flite, eSpeak NG, MaryTTS, SVOX Pico; copy-synthesis of the genuine clips"
-    " by Griffin-Lim, LPC, WORLD, FARGAN, Lyra v2 and two neural vocoders of our own. Playback: the"
-    " same clips through simulated recorders, loudspeakers and rooms. All through G.711, GSM,"
-    " AMR-NB and Opus, noise, noise suppression, loss."
+    "Features: the first two layers of Whisper tiny.en (Copyright (c) 2022 OpenAI, MIT licence),"
+    " as they are but for rounding to 8 bits. The head on them, from scratch: Genuine: LibriSpeech"
+    " readers, speechocean762, Picovoice commands and wake words, clips of the WaveNet and"
+    " TensorFlowTTS pages, Debian's Asterisk prompts en, es, es-co, menardi, volunteers of"
+    " KLettres, KTuberling and Tux Paint, actors of Fish Fillets. Synthetic: Larynx, GlowSpeak,"
+    " DiffGAN-TTS, TensorFlowTTS, WaveNet, Tortoise, Festival, Flite, eSpeak NG, MaryTTS, SVOX"
+    " Pico, Piper, Kokoro, Hibari; copy-synthesis of the genuine clips by Griffin-Lim, LPC, WORLD,"
+    " voice conversion, Codec 2, FARGAN, Lyra v2, a HiFi-GAN and two neural vocoders of our own."
+    " Playback: the same clips through simulated recorders, loudspeakers and rooms. All through"
+    " G.711, GSM, AMR-NB and Opus, noise, noise suppression, gain control, loss."
 )
 _LIMITS = (
-    "Most synthetic voices of good neural systems that it has not heard are missed.",
+    "Synthetic voices of systems that it has not heard may be missed; see the report by species.",
     "Playback was simulated, in training and in measurement; no real loudspeaker was recorded.",
     "A low risk is no proof of a living voice.",
     "Genuine callers of other recordings than those it has heard may score higher than promised.",
-    "Training was stopped by its budget of batches, with the loss still falling.",
 )
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from training.spoof.export import model_path
 from training.spoof.folds import FOLDS
 from training.spoof.prepare import NO_PLAYBACK, read_takes
 from training.spoof.scores import even_calls, unheard
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE
 from training.spoof.tables import read_rows, write_rows
-from training.spoof.train import model_path
 from training.telephone import add_noise
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 from vivavoce.models.card import load_model

@@ -30,11 +30,11 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
 
     Args:
         path: what `write_rows` wrote.
-        kind: a dataclass whose fields are all `str` or `float`.
+        kind: a dataclass whose fields are all `str`, `int` or `float`.
     """
-    numbers = {field.name for field in fields(kind) if field.type is float}
+    types = {field.name: field.type for field in fields(kind)}
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            kind(**{name: float(x) if name in numbers else x for name, x in row.items()})
+            kind(**{name: types[name](text) for name, text in row.items()})
             for row in csv.DictReader(file)
         ]

@@ -1,8 +1,9 @@
 """Mel features, in plain numpy.
 
-`mel_power` is the front end of the GE2E speaker encoder; `kaldi_log_mel` that of most later ones.
-Both are computed in 64 bits and given in 32. A frame's values do not depend on which other frames
-are computed with it, bit for bit, so a call replayed from a log gives the same features.
+`mel_power` is the front end of the GE2E speaker encoder, `kaldi_log_mel` that of most later ones,
+`whisper_log_mel` that of the spoof detector. All are computed in 64 bits and given in 32. A frame's
+values do not depend on which other frames are computed with it, bit for bit, so a call replayed
+from a log gives the same features; only `whisper_log_mel` looks at the loudest of all.
 """
 
 from functools import cache
@@ -20,6 +21,17 @@ GE2E_RATE_HZ = 16_000
 GE2E_WINDOW_SAMPLES = 400
 GE2E_HOP_SAMPLES = 160
 GE2E_BANDS = 40
+
+WHISPER_WINDOW_SAMPLES = 200
+WHISPER_HOP_SAMPLES = 80
+WHISPER_BANDS = 80
+
+WHISPER_SILENCE = 1e-20
+"""Power below which there is no sound at all."""
+WHISPER_LOUDEST = 1.4
+"""As in speech near full scale, which most of what Whisper was trained on is."""
+WHISPER_FLOOR = WHISPER_LOUDEST - 1.5
+"""60 dB below, as a quarter of the decimal logarithm of power."""
 
 _KALDI_WINDOW_S = 0.025
 _KALDI_HOP_S = 0.010
@@ -47,7 +59,7 @@ def mel_power(audio: Floats) -> Floats:
     padded = np.pad(audio.astype(np.float64), half)
     frames = _frames(padded, GE2E_WINDOW_SAMPLES, GE2E_HOP_SAMPLES)
     spectrum = np.fft.rfft(frames * _hann(GE2E_WINDOW_SAMPLES), axis=1)
-    return _in_bands(_power(spectrum), _slaney_bank()).astype(np.float32)
+    return _in_bands(_power(spectrum), _slaney_bank(GE2E_BANDS)).astype(np.float32)
 
 
 def kaldi_log_mel(
@@ -88,6 +100,35 @@ def kaldi_log_mel(
     if subtract_mean:
         features = features - features.mean(axis=0)
     return features.astype(np.float32)
+
+
+def whisper_log_mel(audio: Floats) -> Floats:
+    """Logarithm of power in mel bands, 25 ms every 10 ms, of telephone audio, as Whisper has it.
+
+    Differs from Whisper's own in three things. Frames are whole windows, without the half ones at
+    the ends. The loudest value is always the same, so the level of the audio does not matter. And
+    what lies more than 60 dB below it is lifted to there, not only from 80 dB on: in that range is
+    the line more than the voice.
+
+    Args:
+        audio: shape (n,) at 8 kHz, full scale -1..1.
+
+    Returns:
+        Shape (1 + (n - 200) // 80, 80), values from -0.1 to 1.4; (0, 80) for less than one window.
+        The bands above 4 kHz, of which telephone audio has nothing, are at the lowest value. All of
+        one value for digital silence.
+
+    Source: Radford et al., 2022, section 2.2, and the published code's `log_mel_spectrogram`,
+    reimplemented: bins of 40 Hz are the same at half the rate and half the window.
+    """
+    if audio.size < WHISPER_WINDOW_SAMPLES:
+        return np.empty((0, WHISPER_BANDS), np.float32)
+    frames = _frames(audio.astype(np.float64), WHISPER_WINDOW_SAMPLES, WHISPER_HOP_SAMPLES)
+    spectrum = np.fft.rfft(frames * _hann(WHISPER_WINDOW_SAMPLES), axis=1)
+    wide = np.pad(_power(spectrum), ((0, 0), (0, WHISPER_WINDOW_SAMPLES // 2)))
+    energies = np.maximum(_in_bands(wide, _slaney_bank(WHISPER_BANDS)), WHISPER_SILENCE)
+    relative = np.log10(energies / energies.max()) / 4
+    return np.maximum(WHISPER_LOUDEST + relative, WHISPER_FLOOR).astype(np.float32)
 
 
 def _frames(audio: _Doubles, window_samples: int, hop_samples: int) -> _Doubles:
@@ -137,15 +178,21 @@ def _povey(samples: int) -> _Doubles:
 
 
 @cache
-def _slaney_bank() -> _Bank:
-    """Triangles of equal area, linear in Hz between the band edges.
+def _slaney_bank(bands: int) -> _Bank:
+    return _bank(slaney_weights(bands))
+
+
+def slaney_weights(bands: int) -> _Doubles:
+    """Triangles of equal area, linear in Hz between the band edges: shape (bins, bands).
+
+    Bins are 40 Hz apart and reach up to 8 kHz.
 
     Source: M. Slaney, Auditory Toolbox version 2 (1998), `mfcc`: bands 200/3 Hz apart up to 1 kHz,
     above it 27 bands to each factor of 6.4.
     """
-    edges_hz = _slaney_hz(np.linspace(0.0, _slaney_mel(GE2E_RATE_HZ / 2), GE2E_BANDS + 2))
+    edges_hz = _slaney_hz(np.linspace(0.0, _slaney_mel(GE2E_RATE_HZ / 2), bands + 2))
     bins_hz = np.arange(GE2E_WINDOW_SAMPLES // 2 + 1) * GE2E_RATE_HZ / GE2E_WINDOW_SAMPLES
-    return _bank(_triangles(bins_hz, edges_hz) * (2.0 / (edges_hz[2:] - edges_hz[:-2])))
+    return _triangles(bins_hz, edges_hz) * (2.0 / (edges_hz[2:] - edges_hz[:-2]))
 
 
 def _slaney_mel(hz: float) -> float:

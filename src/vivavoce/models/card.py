@@ -258,6 +258,8 @@ def _open(content: bytes, path: Path) -> tuple[Session, dict[str, str]]:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Weights kept in 8 bits are unpacked once, when the file is loaded, not in each run.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         session: Any = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]

@@ -9,10 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
-from vivavoce.audio.spoof_features import FRONT_ENDS
+from vivavoce.audio.features import (
+    WHISPER_BANDS,
+    WHISPER_HOP_SAMPLES,
+    WHISPER_WINDOW_SAMPLES,
+    whisper_log_mel,
+)
 from vivavoce.errors import ModelInvalid, NotEnoughSpeech
 from vivavoce.models.card import Model, ModelCard
 from vivavoce.scoring.spoofing import BLOCK_S, DISTANCE, VERDICTS, SpoofEvidence
+
+FRONT_END = "whisper-mel80"
+"""The name that stands for `whisper_log_mel` in a model's metadata."""
 
 _OUTPUTS = (*VERDICTS, DISTANCE)
 """The columns of the evidence that models give."""
@@ -43,7 +51,7 @@ class SpoofDetector:
         spans = [_span(model.card) for model in self._used]
         telling = (model for model in self._used if DISTANCE in model.card.outputs)
         self._by_output = {**self.by_verdict, DISTANCE: next(telling, None)}
-        # The longest: a shorter one does not look at the last few samples of a window.
+        # The longest: a model of a shorter one takes any number of frames.
         self._window_samples = max(window for window, _ in spans)
         self._stride_samples = min(stride for _, stride in spans)
 
@@ -69,9 +77,9 @@ class SpoofDetector:
         windows = np.zeros((len(cuts), 2 + len(_OUTPUTS)), np.float32)
         windows[:, 0] = starts / CALL_RATE_HZ
         windows[:, 1] = (starts + length) / CALL_RATE_HZ
+        features = np.stack([whisper_log_mel(cut) for cut in cuts])
         for model in self._used:
-            front_end = FRONT_ENDS[model.card.front_end]
-            scores = model.run(np.stack([front_end.features(cut) for cut in cuts]))
+            scores = model.run(features)
             for column, output in enumerate(_OUTPUTS, start=2):
                 if self._by_output[output] is model:
                     windows[:, column] = scores[:, model.card.outputs.index(output)]
@@ -79,14 +87,15 @@ class SpoofDetector:
 
 
 def _check(card: ModelCard) -> None:
-    if card.kind != "spoof" or card.front_end not in FRONT_ENDS:
+    if (card.kind, card.front_end) != ("spoof", FRONT_END):
         raise ModelInvalid(
             f"{card.name} is a {card.kind} model on {card.front_end!r}; a spoof model on"
-            f" {' or '.join(FRONT_ENDS)} is needed"
+            f" {FRONT_END!r} is needed"
         )
-    bands = FRONT_ENDS[card.front_end].bands
-    if (card.rate_hz, card.bands) != (CALL_RATE_HZ, bands) or card.window_frames == 0:
-        raise ModelInvalid(f"{card.name} must take windows at {CALL_RATE_HZ} Hz and {bands} bands")
+    if (card.rate_hz, card.bands) != (CALL_RATE_HZ, WHISPER_BANDS) or card.window_frames == 0:
+        raise ModelInvalid(
+            f"{card.name} must take windows at {CALL_RATE_HZ} Hz and {WHISPER_BANDS} bands"
+        )
     if _span(card)[0] > BLOCK_S * CALL_RATE_HZ:
         raise ModelInvalid(f"{card.name} must take windows of at most {BLOCK_S:g} s")
 
@@ -101,5 +110,5 @@ def _giving(verdict: str, models: Sequence[Model]) -> Model:
 
 def _span(card: ModelCard) -> tuple[int, int]:
     """Samples of a window, and from window to window."""
-    front_end = FRONT_ENDS[card.front_end]
-    return front_end.samples_of(card.window_frames), card.hop_frames * front_end.hop_samples
+    window_samples = (card.window_frames - 1) * WHISPER_HOP_SAMPLES + WHISPER_WINDOW_SAMPLES
+    return window_samples, card.hop_frames * WHISPER_HOP_SAMPLES

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vivavoce.audio.features import kaldi_log_mel, mel_power
+from vivavoce.audio.features import WHISPER_FLOOR, kaldi_log_mel, mel_power, whisper_log_mel
 
 HAS_KALDI = importlib.util.find_spec("kaldi_native_fbank") is not None
 needs_kaldi = pytest.mark.skipif(
@@ -107,3 +107,37 @@ def test_loudness_is_a_constant_in_the_logarithm():
     audio = speech_like(16000)
     louder = kaldi_log_mel(2 * audio) - kaldi_log_mel(audio)
     np.testing.assert_allclose(louder, np.log(4.0), atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [200, 279, 280, 8000, 32_120])
+def test_whisper_log_mel_agrees_with_librosa(samples):
+    audio = speech_like(samples)
+    spectrum = librosa.stft(audio.astype(np.float64), n_fft=200, hop_length=80, center=False)
+    bank = librosa.filters.mel(sr=16000, n_fft=400, n_mels=80)[:, :101]
+    energies = np.log10(np.maximum(bank @ np.abs(spectrum) ** 2, 1e-20)).T / 4
+    ours = whisper_log_mel(audio)
+    assert ours.shape == (1 + (samples - 200) // 80, 80)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(
+        ours, np.maximum(1.4 + energies - energies.max(), WHISPER_FLOOR), atol=1e-5
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(gain_db=st.floats(-80, 20))
+def test_the_level_does_not_matter_to_whisper_log_mel(gain_db: float):
+    audio = speech_like(8000)
+    louder = audio * np.float32(10 ** (gain_db / 20))
+    np.testing.assert_allclose(whisper_log_mel(louder), whisper_log_mel(audio), atol=1e-4)
+
+
+def test_whisper_log_mel_of_too_little_is_nothing_and_of_silence_is_even():
+    assert whisper_log_mel(np.zeros(199, np.float32)).shape == (0, 80)
+    silence = whisper_log_mel(np.zeros(4000, np.float32))
+    assert np.ptp(silence) == 0
+
+
+def test_whisper_log_mel_finds_nothing_above_the_telephone_band():
+    features = whisper_log_mel(speech_like(8000))
+    assert (features[:, 65:] == np.float32(WHISPER_FLOOR)).all()
+    assert (features[:, :60].max(axis=0) > WHISPER_FLOOR).all()
