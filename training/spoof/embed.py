@@ -4,10 +4,10 @@ Writes `DIR/embeddings.npy` and `DIR/embeddings.csv`, row by row the same. The e
 same in all models, so what it makes of the speech is computed once and their heads are trained on
 it.
 
-Each source is heard six times: twice in each codec of `prepare`, once as it comes out of the codec
-and once over a line, each time another part of it. All its versions, the original, copies and
-playbacks, are cut alike and go over the same line, so that only what was done to the voice tells
-them apart.
+Each source is heard six times: twice in each kind of codec of `prepare`, none, an older and a newer
+one, once as it comes out of the codec and once over a line, each time another part of it. All its
+versions, the original, copies and playbacks, are cut alike and go over the same line, so that
+little but what was done to the voice tells them apart.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Heard:
     Attributes:
         take: index in `takes.csv`.
         group: number of the source and of the time it was heard; what is of one group differs in
-            nothing but what was done to the voice.
+            what was done to the voice, and in which codec of a kind it went through.
     """
 
     take: int
@@ -47,7 +47,7 @@ class Heard:
 
 
 def groups(takes: Sequence[Take]) -> Iterator[list[int]]:
-    """Takes to hear together, by their indices: versions of one source in one codec."""
+    """Takes to hear together, by their indices: versions of one source in one kind of codec."""
     by_source: dict[int, list[int]] = {}
     for index, take in enumerate(takes):
         if take.trains and take.playback != UNHEARD_DEVICES:

@@ -299,15 +299,12 @@ class _Drafting:
     def fraud(self, evidence: Evidence | None, new: list[Result]) -> FraudOutcomeGiven:
         session = self.session
         heard = evidence if evidence is not None and evidence.net_speech_s >= FRAUD_S else None
-        own = self._own_voiceprint(heard)
-        forgotten = heard is not None and heard.vector is None
+        # Whose voice was the reference is none of it: another claim is no new streaming activity.
         basis = _fingerprint(
             session.stream_number,
             session.risk_threshold,
             session.watchlist_id,
             [heard.number, self.model] if heard else None,
-            # A voice that had to be forgotten cannot be judged anew; what was given out stands.
-            self._reference_given() if forgotten else own and _name_of(own),
         )
         if (given := self._given("fraud", basis)) is not None:
             return _fraud_from(given)
@@ -318,7 +315,7 @@ class _Drafting:
             watchlist_id=session.watchlist_id,
         )
         if heard is not None and heard.vector is not None:
-            outcome = self._judge_fraud(heard, heard.vector, own, outcome)
+            outcome = self._judge_fraud(heard, heard.vector, outcome)
         new.append(self._result("fraud", outcome.result_id, basis, asdict(outcome)))
         return outcome
 
@@ -328,9 +325,10 @@ class _Drafting:
             return None
         if not JUDGED_S <= evidence.net_speech_s < FRAUD_S:
             return None
-        return self._spoofing(evidence, self._own_voiceprint(evidence))
+        return self._spoofing(evidence)
 
-    def _spoofing(self, evidence: Evidence, own: Voiceprint | None) -> SpoofingGiven:
+    def _spoofing(self, evidence: Evidence) -> SpoofingGiven:
+        own = self._own_voiceprint(evidence)
         return SpoofingGiven.of(evidence.spoof, self.judge, seconds=evidence.net_speech_s, own=own)
 
     def _own_voiceprint(self, evidence: Evidence | None) -> Voiceprint | None:
@@ -362,17 +360,10 @@ class _Drafting:
         began_ms = session.stream_started_ms or 0
         return session.enrollment_status == "COMPLETED" and voiceprint.created_ms >= began_ms
 
-    def _reference_given(self) -> str | None:
-        """What the fraud decision last given out used as a reference."""
-        given = self.tx.results.find(self.session.session_id, "fraud")
-        spoofing = None if given is None else json.loads(given.body)["spoofing"]
-        return None if spoofing is None else spoofing["reference"]
-
     def _judge_fraud(
         self,
         evidence: Evidence,
         voice: Floats,
-        own: Voiceprint | None,
         outcome: FraudOutcomeGiven,
     ) -> FraudOutcomeGiven:
         session = self.session
@@ -388,7 +379,7 @@ class _Drafting:
             [voiceprint.vector for voiceprint in wanted],
             seconds=evidence.net_speech_s,
         )
-        spoofing = self._spoofing(evidence, own)
+        spoofing = self._spoofing(evidence)
         decided = fraud_outcome(
             known_fraudster=closest.risk, spoofing=spoofing.risk, threshold=session.risk_threshold
         )
