@@ -90,7 +90,7 @@ def test_a_head_learns_and_does_so_the_same_way_again(heard):
     rng = np.random.default_rng(0)
     truth = [[takes[row.take].label == "spoof", bool(takes[row.take].playback)] for row in rows]
     embeddings = rng.standard_normal((len(rows), 10))
-    embeddings[:, :2] += 3 * np.array(truth)
+    embeddings[:, :2] += 6 * np.array(truth)
     known = torch.from_numpy(embeddings.astype(np.float16))
     first, second = (train(Feed(takes, rows, RECIPE), known, RECIPE) for _ in range(2))
     with torch.no_grad():
