@@ -7,10 +7,12 @@ trained here makes logits of that.
 
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.spoof import whisper
+from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.audio.features import (
     WHISPER_BANDS,
     WHISPER_FLOOR,
@@ -32,7 +34,8 @@ class FrontEnd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(WHISPER_WINDOW_SAMPLES))
-        bank = slaney_weights(WHISPER_BANDS)[: WHISPER_WINDOW_SAMPLES // 2 + 1]
+        bins_hz = np.fft.rfftfreq(WHISPER_WINDOW_SAMPLES, 1 / CALL_RATE_HZ)
+        bank = slaney_weights(WHISPER_BANDS, bins_hz)
         self.register_buffer("bank", torch.from_numpy(bank).float())
 
     def forward(self, audio: Tensor) -> Tensor:

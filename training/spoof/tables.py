@@ -1,4 +1,4 @@
-"""Tables of plain records, kept as CSV: a column a field, text or number."""
+"""Tables of plain records, kept as CSV: a column a field, text, number or truth."""
 
 import csv
 from collections.abc import Iterable
@@ -30,11 +30,15 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
 
     Args:
         path: what `write_rows` wrote.
-        kind: a dataclass whose fields are all `str`, `int` or `float`.
+        kind: a dataclass whose fields are all `str`, `int`, `float` or `bool`.
     """
-    types = {field.name: field.type for field in fields(kind)}
+    parsers = {field.name: _is_true if field.type is bool else field.type for field in fields(kind)}
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            kind(**{name: types[name](text) for name, text in row.items()})
+            kind(**{name: parsers[name](text) for name, text in row.items()})
             for row in csv.DictReader(file)
         ]
+
+
+def _is_true(text: str) -> bool:
+    return text == str(True)

@@ -33,6 +33,9 @@ WHISPER_LOUDEST = 1.4
 WHISPER_FLOOR = WHISPER_LOUDEST - 1.5
 """60 dB below, as a quarter of the decimal logarithm of power."""
 
+_SLANEY_TOP_HZ = 8000.0
+_BIN_HZ = 40.0
+
 _KALDI_WINDOW_S = 0.025
 _KALDI_HOP_S = 0.010
 _KALDI_LOW_HZ = 20.0
@@ -59,7 +62,9 @@ def mel_power(audio: Floats) -> Floats:
     padded = np.pad(audio.astype(np.float64), half)
     frames = _frames(padded, GE2E_WINDOW_SAMPLES, GE2E_HOP_SAMPLES)
     spectrum = np.fft.rfft(frames * _hann(GE2E_WINDOW_SAMPLES), axis=1)
-    return _in_bands(_power(spectrum), _slaney_bank(GE2E_BANDS)).astype(np.float32)
+    return _in_bands(_power(spectrum), _slaney_bank(GE2E_BANDS, GE2E_WINDOW_SAMPLES)).astype(
+        np.float32
+    )
 
 
 def kaldi_log_mel(
@@ -125,8 +130,8 @@ def whisper_log_mel(audio: Floats) -> Floats:
         return np.empty((0, WHISPER_BANDS), np.float32)
     frames = _frames(audio.astype(np.float64), WHISPER_WINDOW_SAMPLES, WHISPER_HOP_SAMPLES)
     spectrum = np.fft.rfft(frames * _hann(WHISPER_WINDOW_SAMPLES), axis=1)
-    wide = np.pad(_power(spectrum), ((0, 0), (0, WHISPER_WINDOW_SAMPLES // 2)))
-    energies = np.maximum(_in_bands(wide, _slaney_bank(WHISPER_BANDS)), WHISPER_SILENCE)
+    bank = _slaney_bank(WHISPER_BANDS, WHISPER_WINDOW_SAMPLES)
+    energies = np.maximum(_in_bands(_power(spectrum), bank), WHISPER_SILENCE)
     relative = np.log10(energies / energies.max()) / 4
     return np.maximum(WHISPER_LOUDEST + relative, WHISPER_FLOOR).astype(np.float32)
 
@@ -178,21 +183,27 @@ def _povey(samples: int) -> _Doubles:
 
 
 @cache
-def _slaney_bank(bands: int) -> _Bank:
-    return _bank(slaney_weights(bands))
+def _slaney_bank(bands: int, window_samples: int) -> _Bank:
+    """For bins of 40 Hz, which a window of 25 ms has at any rate."""
+    return _bank(slaney_weights(bands, np.arange(0.0, window_samples // 2 + 1) * _BIN_HZ))
 
 
-def slaney_weights(bands: int) -> _Doubles:
+def slaney_weights(bands: int, bins_hz: _Doubles) -> _Doubles:
     """Triangles of equal area, linear in Hz between the band edges: shape (bins, bands).
 
-    Bins are 40 Hz apart and reach up to 8 kHz.
+    Bands that lie above all of the bins have no weight.
+    """
+    edges_hz = slaney_edges_hz(bands)
+    return _triangles(bins_hz, edges_hz) * (2.0 / (edges_hz[2:] - edges_hz[:-2]))
+
+
+def slaney_edges_hz(bands: int) -> _Doubles:
+    """Where bands up to 8 kHz begin, are highest, and end: shape (bands + 2,).
 
     Source: M. Slaney, Auditory Toolbox version 2 (1998), `mfcc`: bands 200/3 Hz apart up to 1 kHz,
     above it 27 bands to each factor of 6.4.
     """
-    edges_hz = _slaney_hz(np.linspace(0.0, _slaney_mel(GE2E_RATE_HZ / 2), bands + 2))
-    bins_hz = np.arange(GE2E_WINDOW_SAMPLES // 2 + 1) * GE2E_RATE_HZ / GE2E_WINDOW_SAMPLES
-    return _triangles(bins_hz, edges_hz) * (2.0 / (edges_hz[2:] - edges_hz[:-2]))
+    return _slaney_hz(np.linspace(0.0, _slaney_mel(_SLANEY_TOP_HZ), bands + 2))
 
 
 def _slaney_mel(hz: float) -> float:

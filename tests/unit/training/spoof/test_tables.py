@@ -8,10 +8,15 @@ class Row:
     line: str
     net_s: float
     system: str
+    source: int = 7
+    trains: bool = True
 
 
 def test_records_come_back_as_they_were_written(tmp_path):
-    rows = [Row(line="µ-law", net_s=9.875, system=""), Row(line="1.5", net_s=-2e-7, system="a, b")]
+    rows = [
+        Row(line="µ-law", net_s=9.875, system=""),
+        Row(line="1.5", net_s=-2e-7, system="a, b", source=-1, trains=False),
+    ]
     assert write_rows(tmp_path / "rows.csv", Row, iter(rows)) == 2
     assert read_rows(tmp_path / "rows.csv", Row) == rows
 
