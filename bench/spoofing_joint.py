@@ -29,9 +29,9 @@ from training.spoof.calibrate import (
 from training.spoof.enrolled import CALL_S, ENROLMENT_S, KINDS, Trial, read_trials
 from training.spoof.export import MODEL_NAME, model_path
 from training.spoof.folds import FINAL, FOLDS
-from training.spoof.prepare import data_hash
 from training.spoof.scores import Scored, eer, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR
+from training.spoof.takes import data_hash
 from training.spoof.turns import Spliced, read_spliced
 from vivavoce.models.card import load_model, sha256_of
 from vivavoce.models.registry import DEFAULT_SPEAKER_MODEL, find, models_folder

@@ -18,10 +18,10 @@ from training.calibration import fit_condition
 from training.spoof.enrolled import CALL_S, Trial, read_trials
 from training.spoof.export import MODEL_NAME, model_path
 from training.spoof.folds import FINAL
-from training.spoof.prepare import data_hash
 from training.spoof.reference import fit_correction
 from training.spoof.scores import SECONDS, Scored, classes, raw_scores, read_scores
 from training.spoof.sources import DEFAULT_WORK_DIR
+from training.spoof.takes import data_hash
 from vivavoce.models.card import calibration_suffix, sha256_of
 from vivavoce.scoring.calibration import Calibration, Correction, write_calibration
 from vivavoce.scoring.metrics import Scores

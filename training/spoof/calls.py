@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from training.spoof.prepare import Take
+from training.spoof.takes import Take
 from training.telephone import mulaw
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, to_float
 

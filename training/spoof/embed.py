@@ -22,9 +22,9 @@ import torch
 
 from training.spoof.lines import Lines, room_responses
 from training.spoof.network import Ear, FrontEnd
-from training.spoof.prepare import UNHEARD_DEVICES, Take, read_takes
 from training.spoof.sources import DEFAULT_WORK_DIR
 from training.spoof.tables import read_rows, write_rows
+from training.spoof.takes import UNHEARD_DEVICES, Take, read_takes
 from vivavoce.audio.arrays import CALL_RATE_HZ, to_float
 
 SHORTEST_S, LONGEST_S = 2.0, 4.0
@@ -38,8 +38,8 @@ class Heard:
 
     Attributes:
         take: index in `takes.csv`.
-        group: number of the source and of the time it was heard; what is of one group differs in
-            what was done to the voice, and in which codec of a kind it went through.
+        group: number of the source and of the time it was heard; what is of one group differs only
+            in what was done to the voice.
     """
 
     take: int

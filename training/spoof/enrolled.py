@@ -22,9 +22,9 @@ import numpy as np
 from training.spoof.calls import LINES, heard, portions
 from training.spoof.export import model_path
 from training.spoof.folds import FOLDS, Fold
-from training.spoof.prepare import NO_PLAYBACK, UNHEARD_DEVICES, VOCODERS, Take, read_takes
 from training.spoof.sources import DEFAULT_WORK_DIR
 from training.spoof.tables import read_rows, write_rows
+from training.spoof.takes import COPY, NO_PLAYBACK, UNHEARD_DEVICES, Take, read_takes
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 from vivavoce.models.card import load_model
 from vivavoce.models.registry import DEFAULT_SPEAKER_MODEL, find, models_folder
@@ -211,7 +211,7 @@ def enrolled_speakers(takes: Iterable[Take], fold: Fold) -> list[Speaker]:
                 copies={
                     system: sources
                     for (system, playback), sources in others.items()
-                    if system in VOCODERS and playback == NO_PLAYBACK
+                    if system.startswith(COPY) and playback == NO_PLAYBACK
                 },
                 playback=others.get(("", UNHEARD_DEVICES), []),
             )

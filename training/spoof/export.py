@@ -24,7 +24,7 @@ from vivavoce.models.card import (
 from vivavoce.models.spoof import FRONT_END
 from vivavoce.scoring.spoofing import DISTANCE, VERDICTS
 
-MODEL_NAME = "spoof-v3"
+MODEL_NAME = "spoof-v4"
 WINDOW_S, HOP_S = 4, 3
 """Three windows make the block of 10 s that a decision needs."""
 

@@ -1,14 +1,14 @@
 """Who is left out when: nothing is said about a system or a corpus by a model that trained on it.
 
-Each fold leaves out a family of synthesisers together with whole genuine corpora, their copies
-included. Every training system and every training corpus is left out exactly once, so that the
-scores of all folds together are scores of the unheard.
+Each fold leaves out one synthesis system together with some genuine corpora, their copies included.
+Every training system and every training corpus is left out exactly once, so that the scores of all
+folds together are scores of the unheard.
 """
 
 import zlib
 from dataclasses import dataclass
 
-from training.spoof.prepare import Take
+from training.spoof.takes import Take
 
 FINAL = "final"
 """Name of the model that trains on everything allowed; the one that ships."""
@@ -22,61 +22,44 @@ class Fold:
     """What one model must not hear.
 
     Attributes:
-        systems: synthesisers left out.
+        systems: names of one synthesis system, whoever made clips with it.
         corpora: genuine corpora left out, with what vocoders made of them.
-        third: which third of the volunteers' languages is left out.
+        share: which share of the volunteers' languages is left out, one for each fold.
     """
 
     systems: frozenset[str]
     corpora: frozenset[str]
-    third: int
+    share: int
 
     def leaves_out(self, take: Take) -> bool:
         """Whether a take belongs to the unheard."""
         if take.corpus.startswith(_VOLUNTEERS):
             language = take.corpus.partition("-")[2]
-            return zlib.crc32(language.encode()) % 3 == self.third
+            return zlib.crc32(language.encode()) % len(_LEFT_OUT) == self.share
         return take.system in self.systems or take.corpus in self.corpora
 
 
+_LEFT_OUT: dict[str, tuple[set[str], set[str]]] = {
+    "flite": ({"Flite", "flite"}, {"prompts-en", "prompts-es"}),
+    "festival": ({"Festival", "festival"}, {"fillets-cs"}),
+    "espeak-ng": ({"espeak-ng"}, {"prompts-es-co"}),
+    "MaryTTS": ({"MaryTTS"}, {"fillets-nl"}),
+    "Pico": ({"SVOX-Pico"}, set()),
+    "Hibari": ({"Hibari"}, {"prompts-menardi"}),
+    "Glow-TTS": (
+        {"Larynx(GlowTTS+HiFiGAN)", "GlowSpeak(GlowTTS+HiFiGAN)"},
+        {"pv_s2i", "pv_wakeword"},
+    ),
+    "DiffGAN-TTS": ({"DiffGAN-TTS+HiFiGAN"}, set()),
+    "Piper": ({"Piper(VITS)"}, {"speechocean762"}),
+    "Kokoro": ({"Kokoro(StyleTTS2)"}, set()),
+    "Tortoise": ({"Tortoise"}, {"librispeech_resemblyzer"}),
+    "WaveNet": ({"WaveNet-voc"}, {"wavenet_demo"}),
+    "TensorFlowTTS": ({"TFTTS(Taco2/FastSpeech+MelGAN)"}, {"tensorflowtts_demo"}),
+}
+"""By the name of the fold: systems, and genuine corpora."""
+
 FOLDS = {
-    "classical and harmonic": Fold(
-        systems=frozenset(
-            {
-                *("Festival", "Flite", "MaryTTS", "SVOX-Pico", "festival", "flite", "espeak-ng"),
-                "Hibari",
-            }
-        ),
-        corpora=frozenset({"pv_s2i", "pv_wakeword", "prompts-en", "prompts-es", "fillets-cs"}),
-        third=0,
-    ),
-    "flow and GAN": Fold(
-        systems=frozenset(
-            {
-                "Larynx(GlowTTS+HiFiGAN)",
-                "GlowSpeak(GlowTTS+HiFiGAN)",
-                "DiffGAN-TTS+HiFiGAN",
-                "Piper(VITS)",
-            }
-        ),
-        corpora=frozenset({"speechocean762", "prompts-es-co"}),
-        third=1,
-    ),
-    "autoregressive and style": Fold(
-        systems=frozenset(
-            {
-                "Tortoise",
-                "WaveNet-voc",
-                "TFTTS(Taco2/FastSpeech+MelGAN)",
-                "Kokoro(StyleTTS2)",
-            }
-        ),
-        corpora=frozenset(
-            {
-                *("librispeech_resemblyzer", "prompts-menardi", "fillets-nl"),
-                *("wavenet_demo", "tensorflowtts_demo"),
-            }
-        ),
-        third=2,
-    ),
+    name: Fold(systems=frozenset(systems), corpora=frozenset(corpora), share=share)
+    for share, (name, (systems, corpora)) in enumerate(_LEFT_OUT.items())
 }

@@ -13,9 +13,11 @@ test -x build/opus/fargan_demo || training/spoof/fetch_opus.sh "$PWD/build/opus"
 "$python" -m training.spoof.neural --work "$work" --vocoder fourier --minutes 16 & beside=$!
 "$python" -m training.spoof.neural --work "$work" --vocoder upsampling --minutes 16
 wait "$beside"
+"$python" -m training.spoof.conversion --work "$work"
 "$python" -m training.spoof.prepare --work "$work"
 "$python" -m training.spoof.embed --work "$work"
-for model in final "classical and harmonic" "flow and GAN" "autoregressive and style"; do
+for model in final flite festival espeak-ng MaryTTS Pico Hibari Glow-TTS DiffGAN-TTS Piper Kokoro \
+  Tortoise WaveNet TensorFlowTTS; do
   "$python" -m training.spoof.train --work "$work" --model "$model"
 done
 for table in scores strange enrolled turns; do

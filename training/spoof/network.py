@@ -92,6 +92,18 @@ class Head(nn.Module):
         self.register_buffer("scale", 1 / (embeddings.float().std(0) + 1e-3))
         self.body = nn.Sequential(nn.Dropout(dropout), nn.Linear(embeddings.shape[1], 2))
 
+    @torch.no_grad()
+    def set_scale(self, genuine: Tensor) -> None:
+        """Give genuine speech logits of mean 0 and deviation 1, so that models are comparable.
+
+        Args:
+            genuine: embeddings of living voices, shape (n, dimension).
+        """
+        logits = self(genuine.float())
+        linear = self.body[-1]
+        linear.bias.copy_((linear.bias - logits.mean(0)) / logits.std(0))
+        linear.weight.div_(logits.std(0)[:, None])
+
     def forward(self, embedding: Tensor) -> Tensor:
         """Shape (batch, dimension) to (batch, 2)."""
         return self.body((embedding - self.middle) * self.scale)

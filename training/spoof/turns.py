@@ -17,9 +17,9 @@ from training.spoof.calls import LINES, heard
 from training.spoof.enrolled import CALL_S, Sources, Speaker, calls_of, enrolled_speakers, in_turn
 from training.spoof.export import model_path
 from training.spoof.folds import FOLDS
-from training.spoof.prepare import read_takes
 from training.spoof.sources import DEFAULT_WORK_DIR
 from training.spoof.tables import read_rows, write_rows
+from training.spoof.takes import read_takes
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.models.card import load_model
 from vivavoce.models.spoof import SpoofDetector

@@ -10,9 +10,9 @@ pytest.importorskip("torch", reason="needs PyTorch: pip install -r training/spoo
 from training.spoof.calls import LINES, heard, portions
 from training.spoof.enrolled import enrolled_speakers, enrolment_count, in_turn
 from training.spoof.folds import FOLDS
-from training.spoof.prepare import Take
+from training.spoof.takes import Take
 
-FOLD = FOLDS["flow and GAN"]
+FOLD = FOLDS["Piper"]
 SECOND = 8000
 
 

@@ -68,7 +68,7 @@ def test_distance_grows_with_what_training_never_had(network, judge, usual):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the newer exporter names no dtypes
 def test_the_exported_file_is_small_and_says_the_same(judge, tmp_path):
-    path = tmp_path / "final" / "spoof-v3.onnx"
+    path = tmp_path / "final" / "spoof-v4.onnx"
     stale = path.with_suffix(".playback.calibration.json")
     stale.parent.mkdir()
     stale.write_text("of another model")

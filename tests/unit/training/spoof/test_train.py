@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="needs PyTorch: pip install -r training/spoof/requirements.txt")
 
 from training.spoof.embed import Heard, groups
-from training.spoof.prepare import HEARD_DEVICES, UNHEARD_DEVICES, Take
+from training.spoof.takes import HEARD_DEVICES, UNHEARD_DEVICES, Take
 from training.spoof.train import Feed, Recipe, train
 
 torch = pytest.importorskip("torch")
@@ -96,5 +96,8 @@ def test_a_head_learns_and_does_so_the_same_way_again(heard):
     with torch.no_grad():
         logits, again = first(known.float()), second(known.float())
     torch.testing.assert_close(logits, again)
-    right = (logits.numpy() > 0) == np.array(truth)
+    living = logits.numpy()[~np.any(truth, axis=1)]
+    np.testing.assert_allclose(living.mean(0), 0, atol=0.2)
+    np.testing.assert_allclose(living.std(0), 1, atol=0.2)
+    right = (logits.numpy() > 3) == np.array(truth)
     assert right.mean() > 0.9
