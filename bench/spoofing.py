@@ -150,18 +150,15 @@ def _between_corpora(scored: Sequence[Scored]) -> Iterator[str]:
     yield ""
     yield "| corpora | calls | EER |"
     yield "| --- | --- | --- |"
-    for fold in FOLDS:
-        genuine = [
-            s for s in scored if s.fold == fold and s.label == GENUINE and s.playback == NO_PLAYBACK
-        ]
-        sizes = {c: sum(s.corpus == c for s in genuine) for c in {s.corpus for s in genuine}}
-        names = sorted(c for c, size in sizes.items() if size >= _FEWEST_CALLS)
-        for index, one in enumerate(names):
-            for other in names[index + 1 :]:
-                a = raw_scores([s for s in genuine if s.corpus == one], "synthetic")
-                b = raw_scores([s for s in genuine if s.corpus == other], "synthetic")
-                found = eer(a, b)
-                yield row(f"{one}, {other}", f"{len(a)}, {len(b)}", f"{found:.1%}")
+    genuine, _ = classes(scored, "synthetic")
+    sizes = {c: sum(s.corpus == c for s in genuine) for c in {s.corpus for s in genuine}}
+    names = sorted(c for c, size in sizes.items() if size >= _FEWEST_CALLS)
+    for index, one in enumerate(names):
+        for other in names[index + 1 :]:
+            a = raw_scores([s for s in genuine if s.corpus == one], "synthetic")
+            b = raw_scores([s for s in genuine if s.corpus == other], "synthetic")
+            found = eer(a, b)
+            yield row(f"{one}, {other}", f"{len(a)}, {len(b)}", f"{found:.1%}")
 
 
 def _pages(scored: Sequence[Scored], calibrations: dict[str, Calibration]) -> Iterator[str]:

@@ -182,41 +182,34 @@ def _references(trials: Sequence[Trial], of_trials: ByFold, rounds: int) -> Iter
         "trials."
     )
     yield ""
-    yield row(
-        *("spoofs", "calls", "spoofs", "weight, centre, limit"),
-        *("EER", "with reference", "change"),
-    )
-    yield row(*["---"] * 7)
+    yield row("spoofs", "calls", "spoofs", "EER", "with reference", "change")
+    yield row(*["---"] * 6)
     for verdict, spoof in SPOOF_OF.items():
-        for fold in ("", *FOLDS):
-            here = [t for t in trials if t.kind in ("genuine", spoof) and fold in ("", t.fold)]
-            is_spoof = np.array([t.kind == spoof for t in here])
-            if not is_spoof.any() or is_spoof.all():
-                continue
-            plain = _raws(here, verdict)
-            corrected = np.array(
-                [
-                    _correction(of_trials[t.fold][verdict]).apply(raw, t.reference(verdict))
-                    for t, raw in zip(here, plain.tolist(), strict=True)
-                ]
-            )
-            errors = _eers(plain, corrected, is_spoof)
-            drawn = [
-                _eers(plain[draw], corrected[draw], is_spoof[draw]) for draw in _draws(here, rounds)
+        here = [t for t in trials if t.kind in ("genuine", spoof)]
+        is_spoof = np.array([t.kind == spoof for t in here])
+        plain = _raws(here, verdict)
+        corrected = np.array(
+            [
+                _correction(of_trials[t.fold][verdict]).apply(raw, t.reference(verdict))
+                for t, raw in zip(here, plain.tolist(), strict=True)
             ]
-            changes = [after - before for before, after in drawn]
-            speakers = len({t.speaker for t in here})
-            yield row(
-                f"{spoof}, {fold!r}" if fold else f"**{spoof}, pooled**",
-                np.count_nonzero(~is_spoof),
-                np.count_nonzero(is_spoof),
-                _numbers(of_trials[fold][verdict]) if fold else "",
-                *(
-                    _estimate(errors[i], [draw[i] for draw in drawn], ".1%", unseen_in=speakers)
-                    for i in (0, 1)
-                ),
-                _estimate(errors[1] - errors[0], changes, "+.1%"),
-            )
+        )
+        errors = _eers(plain, corrected, is_spoof)
+        drawn = [
+            _eers(plain[draw], corrected[draw], is_spoof[draw]) for draw in _draws(here, rounds)
+        ]
+        changes = [after - before for before, after in drawn]
+        speakers = len({t.speaker for t in here})
+        yield row(
+            f"**{spoof}**",
+            np.count_nonzero(~is_spoof),
+            np.count_nonzero(is_spoof),
+            *(
+                _estimate(errors[i], [draw[i] for draw in drawn], ".1%", unseen_in=speakers)
+                for i in (0, 1)
+            ),
+            _estimate(errors[1] - errors[0], changes, "+.1%"),
+        )
 
 
 def _spliced(calls: Sequence[Spliced], of_calls: ByFold) -> Iterator[str]:
@@ -332,11 +325,6 @@ def _correction(calibration: Calibration) -> Correction:
     if calibration.reference is None:
         raise ValueError("this calibration was made without a reference")
     return calibration.reference
-
-
-def _numbers(calibration: Calibration) -> str:
-    found = _correction(calibration)
-    return f"{found.weight:.2f}, {found.centre:+.2f}, {found.limit:.2f}"
 
 
 def _raws(trials: Sequence[Trial], verdict: str) -> Scores:

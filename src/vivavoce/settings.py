@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     spoof_model: Annotated[
         str,
         Field(description="names of the spoof detectors, by commas; the first to give a verdict"),
-    ] = "spoof-v3"
+    ] = "spoof-v4"
     max_calls: Annotated[int, Field(ge=1, description="live calls at a time; about 15 a core")] = 30
     threads: Annotated[int, Field(ge=1, description="threads for voice activity and engines")] = 2
     inbox_s: Annotated[
