@@ -82,7 +82,7 @@ class Converter(nn.Module):
         Args:
             mel: shape (batch, bands, frames), log; frames a multiple of four.
             vectors: of the voice that speaks and of that to sound like, each (batch, 256).
-            pitch: relative to the voice's, and whether there is any: (batch, 2, frames).
+            pitch: of the latter, as `told_pitch` gives it: (batch, 2, frames).
             width: how many numbers of the waist pass, shape (batch,): few carry little but words.
         """
         told = [vector[:, :, None].expand(-1, -1, mel.shape[2]) for vector in vectors]
