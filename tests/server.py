@@ -33,7 +33,7 @@ class Server:
 
     def __init__(self, folder, **settings):
         self.data_dir = folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "server.log"
@@ -185,7 +185,7 @@ def wait_for(condition, *, at_most_s=30):
     return found
 
 
-def _free_port():
+def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
@@ -30,6 +31,7 @@ from vivavoce.events.jsonl import JsonLinesSink
 from vivavoce.events.sink import Sink
 from vivavoce.events.webhook import WebhookSink
 from vivavoce.foundation import Foundation
+from vivavoce.gateway.audiosocket import AudioSocketGateway
 from vivavoce.gateway.native import NativeGateway, Patience
 from vivavoce.metrics import CONTENT_TYPE_LATEST, Metrics, generate_latest, new_registry
 from vivavoce.models.engines import Engines
@@ -53,8 +55,13 @@ _DEAD_EVENTS_MS = 30 * 86_400_000
 _log = logging.getLogger(__name__)
 
 
-def build_app(foundation: Foundation) -> Starlette:
-    """The server as an ASGI application; its lifespan starts and drains what runs inside."""
+def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = None) -> Starlette:
+    """The server as an ASGI application; its lifespan starts and drains what runs inside.
+
+    Args:
+        foundation: settings, keys, database and models.
+        audiosocket: listens for Asterisk's AudioSocket, if that is served.
+    """
     settings, vault, store = foundation.settings, foundation.vault, foundation.store
     clock = SystemClock()
     engines = Engines(
@@ -117,7 +124,8 @@ def build_app(foundation: Foundation) -> Starlette:
         account_id=settings.account_id,
         clock=clock,
     )
-    gateway = NativeGateway(desk, Patience(grace_s=settings.grace_s, idle_s=settings.idle_s))
+    patience = Patience(grace_s=settings.grace_s, idle_s=settings.idle_s)
+    gateway, telephone = NativeGateway(desk, patience), AudioSocketGateway(desk, patience)
     sweeper = Sweeper(store=store, clock=clock, retention=_retention(settings))
 
     upkeep = (
@@ -141,7 +149,8 @@ def build_app(foundation: Foundation) -> Starlette:
         deliveries.start()
         tasks = [asyncio.create_task(one.run()) for one in upkeep]
         tasks.append(asyncio.create_task(reencryptor.run()))
-        yield
+        async with telephone.listening(audiosocket):
+            yield
         for task in tasks:
             task.cancel()
         try:

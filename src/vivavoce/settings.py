@@ -95,6 +95,18 @@ class Settings(BaseSettings):
     inbox_s: Annotated[
         float, Field(gt=0, le=600, description="audio that may wait in a call, seconds")
     ] = 30.0
+    audiosocket_port: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=65535,
+            description="TCP port for Asterisk's AudioSocket, which has neither encryption nor a "
+            "password; default: none",
+        ),
+    ] = None
+    audiosocket_host: Annotated[str, Field(description="address for AudioSocket to listen on")] = (
+        "127.0.0.1"
+    )
     grace_s: Annotated[
         float, Field(ge=0, description="time to reconnect a lost stream, seconds")
     ] = 10.0

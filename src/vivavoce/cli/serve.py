@@ -67,10 +67,11 @@ def serve(
     start_logging(settings.log_level)
     # Before anything else: a second start by mistake must not touch the first one's data.
     listener = _listen(settings)
+    audiosocket = _listen_for_audiosocket(settings)
     foundation = lay_foundation(settings)
     server = _Server(
         uvicorn.Config(
-            build_app(foundation),
+            build_app(foundation, audiosocket=audiosocket),
             log_config=None,
             access_log=False,
             http=HttpProtocol,
@@ -89,6 +90,9 @@ def serve(
         )
     )
     _announce(settings, port=listener.getsockname()[1])
+    if audiosocket is not None:
+        where = f"{settings.audiosocket_host} port {settings.audiosocket_port}"
+        typer.echo(f"AudioSocket is served on {where}.", err=True)
     # uvicorn drains at SIGTERM and then raises it once more: that is when this ends the process.
     signal.signal(signal.SIGTERM, _leave)
     server.run(sockets=[listener])
@@ -110,27 +114,42 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _listen(settings: Settings) -> socket.socket:
+    return _listener(settings.host, settings.port, "host", "--port, or 0 for a free one")
+
+
+def _listen_for_audiosocket(settings: Settings) -> socket.socket | None:
+    if settings.audiosocket_port is None:
+        return None
+    return _listener(
+        settings.audiosocket_host,
+        settings.audiosocket_port,
+        "audiosocket_host",
+        "setting audiosocket_port",
+    )
+
+
+def _listener(host: str, port: int, host_setting: str, port_option: str) -> socket.socket:
+    """A socket that listens; the names are for what to change if it cannot."""
     try:
         family, *_, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         # Port and host; IPv6 has two numbers more.
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except socket.gaierror as error:
         raise SettingsInvalid(
-            f"setting host: {settings.host} is no address ({error.strerror}); use one of this "
+            f"setting {host_setting}: {host} is no address ({error.strerror}); use one of this "
             "machine, such as 127.0.0.1, or 0.0.0.0 for all"
         ) from error
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise SettingsInvalid(
-                f"setting host: {settings.host} is no address of this machine; use 127.0.0.1, or "
+                f"setting {host_setting}: {host} is no address of this machine; use 127.0.0.1, or "
                 "0.0.0.0 for all"
             ) from error
-        where = f"{settings.host} port {settings.port}"
         raise PortTaken(
-            f"cannot listen on {where}: {error.strerror}; is another vivavoce running? "
-            "Choose another port with --port, or 0 for a free one"
+            f"cannot listen on {host} port {port}: {error.strerror}; is another vivavoce running? "
+            f"Choose another port with {port_option}"
         ) from error
 
 

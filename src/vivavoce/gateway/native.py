@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.inbox import InboxClosed
 from vivavoce.call.runner import LiveCall
 from vivavoce.errors import (
@@ -28,13 +27,13 @@ from vivavoce.errors import (
     StreamTokenRejected,
     VivavoceError,
 )
-from vivavoce.protocols.events import Audio, Closed, WireEvent
+from vivavoce.gateway.delivery import deliver
+from vivavoce.protocols.events import WireEvent
 from vivavoce.protocols.native import CloseCode, NativeStream, read_parameters
 from vivavoce.sessions.desk import SessionDesk
 from vivavoce.sessions.documents import Document, evaluation_document, progress_document
 
 _PROGRESS_S = 1.0
-_PIECE_SAMPLES = CALL_RATE_HZ // 2
 _LAST_WORDS_S = 5.0
 """Time in which a peer must take the final messages; one that reads nothing is left."""
 
@@ -154,7 +153,7 @@ class _Connection:
             try:
                 if message["type"] == "websocket.disconnect":
                     return await self._leave(message.get("code", CloseCode.INTERNAL_ERROR))
-                if await self._deliver(self._read(message)):
+                if await deliver(self._read(message), self._call.inbox):
                     return Outcome(kind="ended")
             except InvalidRequest as error:
                 return Outcome(kind="ended", refusal=error)
@@ -165,7 +164,7 @@ class _Connection:
     async def _leave(self, code: int) -> Outcome:
         if code not in _LEFT_ON_PURPOSE:
             return Outcome(kind="lost")
-        await self._deliver(self._stream.finish())
+        await deliver(self._stream.finish(), self._call.inbox)
         return Outcome(kind="left")
 
     def _read(self, message: MutableMapping[str, Any]) -> list[WireEvent]:
@@ -173,18 +172,6 @@ class _Connection:
         if data is not None:
             return self._stream.receive_bytes(data)
         return self._stream.receive_text(message.get("text") or "")
-
-    async def _deliver(self, events: list[WireEvent]) -> bool:
-        """Pass events on to the call; true if one of them ends it."""
-        for event in events:
-            match event:
-                case Audio(samples=samples):
-                    # Small pieces: a thread that listens to one call is not free for others.
-                    for start in range(0, len(samples), _PIECE_SAMPLES):
-                        await self._call.inbox.put(samples[start : start + _PIECE_SAMPLES])
-                case Closed():
-                    return True
-        return False
 
     async def _finish(self, refusal: VivavoceError | None) -> None:
         """End the call, show its final state, and close."""

@@ -14,9 +14,16 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """The peer says which session the call belongs to."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """The peer says that the call is over and waits for the final result."""
+    """The peer says that the call is over and waits for the final result, where there is one."""
 
 
-WireEvent: TypeAlias = Audio | Closed
+WireEvent: TypeAlias = Named | Audio | Closed
 """What a dialect gives; pauses and gaps come with the dialects that have them."""

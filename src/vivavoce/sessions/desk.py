@@ -329,14 +329,35 @@ class SessionDesk:
         """
         async with self._doors.of(session_id):
             session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
-            ticket = self._checked_ticket(token, session)
-            call = self._calls.find(session_id)
-            if call is None or call.inbox.closed or _stream_of(call) != session.stream_number:
-                call = await self._begin(session, ticket, before=call)
-            if call.attached:
-                raise AlreadyStreaming("Another connection already feeds this stream")
-            call.attach()
-            return call
+            return await self._take_up(session, self._checked_ticket(token, session))
+
+    async def open_named_stream(self, name: str) -> LiveCall:
+        """The same for a peer that can say no more than the session's name, which is its token.
+
+        Raises:
+            NotFound: no session of that name, or several domains have one.
+            StreamTokenRejected: the stream was to be opened earlier, or has ended.
+            AlreadyStreaming: another connection feeds the call.
+            AtCapacity: no further call can be admitted.
+        """
+        session_id = await self._store.read(lambda tx: tx.sessions.id_of(name))
+        async with self._doors.of(session_id):
+            session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
+            ticket = StreamTicket(
+                session_id=session_id,
+                stream_number=session.stream_number,
+                expires_ms=session.stream_expires_ms,
+            )
+            return await self._take_up(session, ticket)
+
+    async def _take_up(self, session: Session, ticket: StreamTicket) -> LiveCall:
+        call = self._calls.find(session.session_id)
+        if call is None or call.inbox.closed or _stream_of(call) != session.stream_number:
+            call = await self._begin(session, ticket, before=call)
+        if call.attached:
+            raise AlreadyStreaming("Another connection already feeds this stream")
+        call.attach()
+        return call
 
     def _checked_ticket(self, token: str, session: Session) -> StreamTicket:
         ticket = read_token(token, self._signer)

@@ -111,6 +111,18 @@ class Sessions:
             raise NotFound("SESSION")
         return self.get(domain_id, session_id)
 
+    def id_of(self, name: str) -> str:
+        """The id of the session that has a name, whatever its domain.
+
+        Raises:
+            NotFound: there is none, or several domains have one.
+        """
+        query = select(tables.sessions.c.session_id).where(tables.sessions.c.name == name).limit(2)
+        found = list(self._connection.execute(query).scalars())
+        if len(found) != 1:
+            raise NotFound("SESSION")
+        return found[0]
+
     def page(
         self, domain_id: str, *, status: StreamingStatus | None, now_ms: int, after: int, size: int
     ) -> list[tuple[int, Session]]:

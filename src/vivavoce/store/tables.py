@@ -203,7 +203,7 @@ sessions = Table(
     _sequence(),
     Column("session_id", String(25), nullable=False, unique=True),
     _domain_id(),
-    Column("name", String(36), nullable=False),
+    Column("name", String(36), nullable=False, index=True),  # some platforms know only the name
     Column("speaker_id", String(25)),
     Column("sealed_customer_id", LargeBinary),
     Column("authentication_enabled", Boolean, nullable=False),

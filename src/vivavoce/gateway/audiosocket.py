@@ -1,0 +1,140 @@
+"""Asterisk's AudioSocket: a TCP connection a call, which names its session by a UUID.
+
+Whoever is refused is hung up on by closing the connection, not by a hangup frame: the caller's own
+call goes on in the dialplan.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncGenerator
+
+from vivavoce.call.inbox import InboxClosed
+from vivavoce.call.runner import LiveCall
+from vivavoce.errors import InvalidRequest, PeerIdle, VivavoceError
+from vivavoce.gateway.delivery import deliver
+from vivavoce.gateway.native import Patience
+from vivavoce.protocols.audiosocket import AudioSocketStream
+from vivavoce.protocols.events import Named, WireEvent
+from vivavoce.sessions.desk import SessionDesk
+
+_HANDSHAKE_S = 5.0
+"""Asterisk sends the UUID at once; whoever does not is no Asterisk."""
+
+_READ_BYTES = 16 * 1024
+_MOST_UNREAD_BYTES = 64 * 1024
+"""A peer that does not read its silence gets no more of it."""
+
+_log = logging.getLogger(__name__)
+
+
+class AudioSocketGateway:
+    """Serves AudioSocket's connections."""
+
+    def __init__(self, desk: SessionDesk, patience: Patience) -> None:
+        self._desk = desk
+        self._patience = patience
+
+    @contextlib.asynccontextmanager
+    async def listening(self, listener: socket.socket | None) -> AsyncGenerator[None]:
+        """Take connections of a socket that listens, if there is one; at the end, no new ones."""
+        if listener is None:
+            yield
+            return
+        server = await asyncio.start_server(self._serve, sock=listener)
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its UUID to its end."""
+        stream = AudioSocketStream()
+        try:
+            name, events = await self._greet(stream, reader)
+            call = await self._desk.open_named_stream(name)
+        except (VivavoceError, OSError) as error:
+            _log.warning("an AudioSocket connection was refused: %s", error)
+            await _hang_up(writer)
+            return
+        try:
+            await self._run(call, stream, events, reader, writer)
+        finally:
+            await _hang_up(writer)
+
+    async def _greet(
+        self, stream: AudioSocketStream, reader: asyncio.StreamReader
+    ) -> tuple[str, list[WireEvent]]:
+        """The session's name, and what came with it."""
+        try:
+            async with asyncio.timeout(_HANDSHAKE_S):
+                while data := await reader.read(_READ_BYTES):
+                    match stream.receive_bytes(data):
+                        case [Named(name=name), *events]:
+                            return name, events
+                        case _:
+                            pass
+        except TimeoutError:
+            raise PeerIdle(_HANDSHAKE_S) from None
+        raise InvalidRequest("The connection was closed before it named a session")
+
+    async def _run(
+        self,
+        call: LiveCall,
+        stream: AudioSocketStream,
+        events: list[WireEvent],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Feed the call until the peer ends it or is lost, or the call ends elsewhere."""
+        feeding = asyncio.create_task(self._feed(call, stream, events, reader, writer))
+        ending = asyncio.create_task(call.wait_ended())
+        lost = True
+        try:
+            await asyncio.wait({feeding, ending}, return_when=asyncio.FIRST_COMPLETED)
+            lost = feeding.done() and not feeding.result()
+        finally:
+            for task in (feeding, ending):
+                task.cancel()
+            await asyncio.gather(feeding, ending, return_exceptions=True)
+            if lost:
+                call.detach(grace_s=self._patience.grace_s)
+        if not lost:
+            await call.end()
+
+    async def _feed(
+        self,
+        call: LiveCall,
+        stream: AudioSocketStream,
+        events: list[WireEvent],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """Pass on what comes; true if the call is over, false if the line broke."""
+        try:
+            while not await deliver(events, call.inbox):
+                if writer.transport.get_write_buffer_size() < _MOST_UNREAD_BYTES:
+                    writer.write(stream.take_answer())
+                async with asyncio.timeout(self._patience.idle_s):
+                    data = await reader.read(_READ_BYTES)
+                if not data:
+                    # Asterisk closes the connection when the caller has hung up.
+                    await deliver(stream.finish(), call.inbox)
+                    return True
+                events = stream.receive_bytes(data)
+        except InboxClosed:
+            return True  # the session was ended from elsewhere, or the server shuts down
+        except (InvalidRequest, TimeoutError) as error:
+            reason = error if isinstance(error, InvalidRequest) else PeerIdle(self._patience.idle_s)
+            _log.warning("session %s: AudioSocket: %s", call.identity.session_id, reason)
+            return True
+        except OSError:
+            return False
+        return True
+
+
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -1,0 +1,132 @@
+"""Asterisk's AudioSocket: a call's audio over TCP, in frames; sans I/O.
+
+A frame is a byte that says its kind, the length of what follows as two bytes, big end first, and
+that. The first frame names the call by a UUID. There is neither encryption nor a password: who
+knows the UUID is who may speak.
+
+Source: Asterisk's documentation, "AudioSocket" (channel drivers), and res/res_audiosocket.c of
+Asterisk 22; the README of CyCoreSystems/audiosocket for the kinds of before.
+"""
+
+from uuid import UUID
+
+import numpy as np
+
+from vivavoce.audio.arrays import CALL_RATE_HZ
+from vivavoce.audio.resample import StreamResampler
+from vivavoce.errors import InvalidRequest
+from vivavoce.protocols.events import Audio, Closed, Named, WireEvent
+
+HANGUP, IDENTITY, SILENCE, DIGIT, ERROR = 0x00, 0x01, 0x02, 0x03, 0xFF
+
+RATES_HZ = {
+    0x10: 8000,
+    0x11: 12000,
+    0x12: 16000,
+    0x13: 24000,
+    0x14: 32000,
+    0x15: 44100,
+    0x16: 48000,
+    0x17: 96000,
+    0x18: 192000,
+}
+"""Kinds of audio by their sampling rate: signed linear, 16 bits, little end first, one channel."""
+
+_HEAD_BYTES = 3
+_UUID_BYTES = 16
+_PASSED_OVER = (SILENCE, DIGIT)
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """A frame as it goes over the wire; `payload` of at most 65535 bytes."""
+    return bytes([kind]) + len(payload).to_bytes(2, "big") + payload
+
+
+class AudioSocketStream:
+    """One connection."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()  # the beginning of a frame whose end has not come
+        self._named = self._closed = False
+        self._resampler = StreamResampler(CALL_RATE_HZ, CALL_RATE_HZ)
+        self._rate_hz = CALL_RATE_HZ
+        self._answer = bytearray()
+
+    def receive_bytes(self, data: bytes) -> list[WireEvent]:
+        """Take what came, cut anyhow.
+
+        What comes after the end of the call is not looked at.
+
+        Raises:
+            InvalidRequest: this is not AudioSocket, or a kind of frame that nobody knows.
+        """
+        self._waiting += data
+        events: list[WireEvent] = []
+        start = 0
+        while not self._closed and len(self._waiting) - start >= _HEAD_BYTES:
+            kind = self._waiting[start]
+            # Before the rest has come: garbage is refused at once, not after 64 KiB of it.
+            self._check(kind)
+            length = int.from_bytes(self._waiting[start + 1 : start + _HEAD_BYTES], "big")
+            end = start + _HEAD_BYTES + length
+            if end > len(self._waiting):
+                break
+            events += self._receive(kind, bytes(self._waiting[start + _HEAD_BYTES : end]))
+            start = end
+        del self._waiting[:start]
+        return events
+
+    def finish(self) -> list[WireEvent]:
+        """The connection is over; what is left of a split frame is dropped."""
+        return _audio(self._resampler, None)
+
+    def take_answer(self) -> bytes:
+        """What to send back: as much silence as was heard, as Asterisk expects audio."""
+        answer = bytes(self._answer)
+        self._answer.clear()
+        return answer
+
+    def _check(self, kind: int) -> None:
+        if not self._named and kind != IDENTITY:
+            raise InvalidRequest(
+                f"An AudioSocket connection begins with a UUID (frame 0x01), not with 0x{kind:02x}"
+            )
+        if self._named and kind == IDENTITY:
+            raise InvalidRequest("The call has its UUID already; a connection is for one call")
+        known = (HANGUP, IDENTITY, ERROR, *_PASSED_OVER, *RATES_HZ)
+        if kind not in known:
+            raise InvalidRequest(f"There is no AudioSocket frame of kind 0x{kind:02x}")
+
+    def _receive(self, kind: int, payload: bytes) -> list[WireEvent]:
+        if kind == IDENTITY:
+            if len(payload) != _UUID_BYTES:
+                raise InvalidRequest(f"A UUID has {_UUID_BYTES} bytes, not {len(payload)}")
+            self._named = True
+            return [Named(name=str(UUID(bytes=payload)))]
+        if kind in (HANGUP, ERROR):
+            # After an error of its own (hung up, a frame lost, memory) Asterisk is gone as well.
+            self._closed = True
+            return [*self.finish(), Closed()]
+        if kind in _PASSED_OVER:
+            return []
+        if len(payload) % 2:
+            raise InvalidRequest(f"{len(payload)} bytes are no whole number of 16-bit samples")
+        self._answer += frame(kind, bytes(len(payload)))
+        return self._heard(RATES_HZ[kind], payload)
+
+    def _heard(self, rate_hz: int, payload: bytes) -> list[WireEvent]:
+        events: list[WireEvent] = []
+        if rate_hz != self._rate_hz:
+            # Asterisk changes the rate when the channel's codec does.
+            events += self.finish()
+            self._resampler, self._rate_hz = StreamResampler(rate_hz, CALL_RATE_HZ), rate_hz
+        return [*events, *_audio(self._resampler, payload)]
+
+
+def _audio(resampler: StreamResampler, payload: bytes | None) -> list[WireEvent]:
+    """What a resampler makes of a payload, or of the end."""
+    if payload is None:
+        samples = resampler.finish()
+    else:
+        samples = resampler.push(np.frombuffer(payload, "<i2").astype(np.int16))
+    return [Audio(samples=samples)] if len(samples) else []
