@@ -183,6 +183,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
             Route("/readyz", ready),
             Route("/metrics", show_metrics),
             WebSocketRoute("/v1/audio/{session_id}", gateway.serve),
+            WebSocketRoute("/v1/asterisk", gateway.serve_asterisk),
         ],
         lifespan=lifespan,
     )

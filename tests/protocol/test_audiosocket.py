@@ -22,7 +22,7 @@ def port():
 def asterisk_server(tmp_path_factory, port):
     server = Server(
         tmp_path_factory.mktemp("audiosocket"),
-        audiosocket_port=port, grace_s=1, idle_s=3, max_calls=3, token_lifetime_s=20,
+        audiosocket_port=port, grace_s=1, idle_s=3,
     )  # fmt: skip
     try:
         yield server.start()
@@ -163,11 +163,12 @@ def test_a_line_that_says_nothing_more_ends_the_call(dial, session):
 @pytest.mark.parametrize(
     "said",
     [
-        frame(0x01, uuid.uuid4().bytes),  # nobody started it
+        frame(0x01, bytes(range(16))),  # nobody started it
         b"GET / HTTP/1.1\r\n\r\n",
         frame(0x10, bytes(320)),
         b"",
     ],
+    ids=["a stranger", "a browser", "no name", "nothing"],
 )
 def test_who_names_no_session_is_refused(dial, said):
     line = dial()
@@ -218,6 +219,33 @@ def test_garbage_in_mid_call_ends_that_call_and_is_logged(dial, session, asteris
     heard_back(line)
     assert session.now["StreamingStatus"] == "ENDED"
     assert "no AudioSocket frame of kind 0x42" in asterisk_server.log
+
+
+def test_a_call_without_room_is_refused_and_may_try_again(serve):
+    port = free_port()
+    server = serve(audiosocket_port=port, max_calls=1)
+    client = server.client()
+    domain_id, names = new_domain(client), [str(uuid.uuid4()) for _ in range(2)]
+    for name in names:
+        client.start_session(DomainId=domain_id, SessionName=name)
+
+    def dialled(name):
+        line = socket.create_connection(("127.0.0.1", port), timeout=30)
+        line.sendall(frame(0x01, uuid.UUID(name).bytes) + frame(0x10, bytes(320)))
+        return line
+
+    def status(name):
+        session = client.describe_session(DomainId=domain_id, SessionNameOrId=name)["Session"]
+        return session["StreamingStatus"]
+
+    with dialled(names[0]) as first:
+        wait_for(lambda: status(names[0]) == "ONGOING")
+        with dialled(names[1]) as second:
+            assert heard_back(second) == b""
+        first.sendall(frame(0x00))
+        heard_back(first)
+    with dialled(names[1]):
+        wait_for(lambda: status(names[1]) == "ONGOING")
 
 
 def test_an_operators_stop_closes_the_lines_and_decides_on_what_was_heard(serve, voices):

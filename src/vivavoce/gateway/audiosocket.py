@@ -16,7 +16,7 @@ from vivavoce.errors import InvalidRequest, PeerIdle, VivavoceError
 from vivavoce.gateway.delivery import deliver
 from vivavoce.gateway.native import Patience
 from vivavoce.protocols.audiosocket import AudioSocketStream
-from vivavoce.protocols.events import Named, WireEvent
+from vivavoce.protocols.events import Malformed, Named, WireEvent
 from vivavoce.sessions.desk import SessionDesk
 
 _HANDSHAKE_S = 5.0
@@ -73,8 +73,10 @@ class AudioSocketGateway:
                     match stream.receive_bytes(data):
                         case [Named(name=name), *events]:
                             return name, events
+                        case [Malformed(reason=reason)]:
+                            raise InvalidRequest(reason)
                         case _:
-                            pass
+                            pass  # only the beginning of a frame yet
         except TimeoutError:
             raise PeerIdle(_HANDSHAKE_S) from None
         raise InvalidRequest("The connection was closed before it named a session")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.inbox import Inbox
-from vivavoce.protocols.events import Audio, Closed, Named, WireEvent
+from vivavoce.errors import InvalidRequest
+from vivavoce.protocols.events import Audio, Closed, Malformed, Named, WireEvent
 
 _PIECE_SAMPLES = CALL_RATE_HZ // 2
 
@@ -14,6 +15,7 @@ async def deliver(events: Sequence[WireEvent], inbox: Inbox) -> bool:
 
     Raises:
         InboxClosed: the call has ended.
+        InvalidRequest: the peer broke the rules of its dialect; what came before was passed on.
     """
     for event in events:
         match event:
@@ -23,6 +25,8 @@ async def deliver(events: Sequence[WireEvent], inbox: Inbox) -> bool:
                     await inbox.put(samples[start : start + _PIECE_SAMPLES])
             case Closed():
                 return True
+            case Malformed(reason=reason):
+                raise InvalidRequest(reason)
             case Named():
                 pass  # whoever opened the call has read it
     return False

@@ -1,4 +1,4 @@
-"""`/v1/audio/{SessionId}`: a call's audio over a WebSocket, in the native dialect.
+"""A call's audio over a WebSocket: `/v1/audio/{SessionId}`, and `/v1/asterisk` for Asterisk.
 
 Two tasks a connection. The receiver feeds the call's inbox and, while that is full, does not read:
 the peer is slowed by TCP's flow control instead of its audio being dropped or piled up. The sender
@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -28,7 +28,10 @@ from vivavoce.errors import (
     VivavoceError,
 )
 from vivavoce.gateway.delivery import deliver
+from vivavoce.protocols import freeswitch
+from vivavoce.protocols.chanwebsocket import ChanWebSocketStream
 from vivavoce.protocols.events import WireEvent
+from vivavoce.protocols.freeswitch import FreeSwitchStream
 from vivavoce.protocols.native import CloseCode, NativeStream, read_parameters
 from vivavoce.sessions.desk import SessionDesk
 from vivavoce.sessions.documents import Document, evaluation_document, progress_document
@@ -77,41 +80,99 @@ class Outcome:
     refusal: VivavoceError | None = None
 
 
+class Stream(Protocol):
+    """One connection in some dialect, sans I/O."""
+
+    def receive_bytes(self, data: bytes) -> list[WireEvent]:
+        """Take a binary message."""
+        ...
+
+    def receive_text(self, text: str) -> list[WireEvent]:
+        """Take a text message."""
+        ...
+
+    def finish(self) -> list[WireEvent]:
+        """The connection is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How a peer speaks.
+
+    Attributes:
+        stream: begins a connection, from the URL's query.
+        is_told: whether the peer understands our messages; Asterisk does not.
+        subprotocol: to agree to if the peer offers it.
+    """
+
+    stream: Callable[[Mapping[str, str]], Stream]
+    is_told: bool = True
+    subprotocol: str | None = None
+
+
+_DIALECTS: Mapping[str, Dialect] = {
+    "native": Dialect(stream=lambda query: NativeStream(read_parameters(query))),
+    "freeswitch": Dialect(
+        stream=lambda query: FreeSwitchStream(read_parameters(query)),
+        subprotocol=freeswitch.SUBPROTOCOL,
+    ),
+}
+"""By the name that the URL's query may hold as `dialect`."""
+
+_ASTERISK = Dialect(stream=lambda _: ChanWebSocketStream(), is_told=False)
+
+
 class NativeGateway:
-    """Serves the native dialect's connections."""
+    """Serves the connections of all dialects over WebSockets."""
 
     def __init__(self, desk: SessionDesk, patience: Patience) -> None:
         self._desk = desk
         self._patience = patience
 
     async def serve(self, socket: WebSocket) -> None:
-        """One connection, from handshake to close."""
-        await socket.accept()
+        """One connection, from handshake to close, in the native dialect or one like it."""
+        name = socket.query_params.get("dialect", "native")
+        dialect = _DIALECTS.get(name, _DIALECTS["native"])
+        await self._serve(socket, dialect, socket.path_params["session_id"], known=name)
+
+    async def serve_asterisk(self, socket: WebSocket) -> None:
+        """The same of Asterisk's WebSocket channel; its dial string can set the query alone."""
+        await self._serve(socket, _ASTERISK, socket.query_params.get("session", ""))
+
+    async def _serve(
+        self, socket: WebSocket, dialect: Dialect, session_id: str, *, known: str = "native"
+    ) -> None:
+        offered = socket.scope["subprotocols"]
+        await socket.accept(dialect.subprotocol if dialect.subprotocol in offered else None)
         try:
-            stream = NativeStream(read_parameters(socket.query_params))
-            session_id = _session_id(socket.path_params["session_id"])
+            if known not in _DIALECTS:
+                raise BadAudioParameters(f"dialect must be one of {', '.join(_DIALECTS)}")
+            stream = dialect.stream(socket.query_params)
             token = socket.query_params.get("token", "")
-            call = await self._desk.open_stream(session_id, token)
+            call = await self._desk.open_stream(_session_id(session_id), token)
         except VivavoceError as error:
+            if not dialect.is_told:
+                _log.warning("a connection from Asterisk was refused: %s", error)
             with contextlib.suppress(WebSocketDisconnect):
-                await _refuse(socket, error)
+                await _refuse(socket, error, is_told=dialect.is_told)
             return
-        await _Connection(socket, stream, call, self._desk, self._patience).run()
+        peer = _Peer(socket, stream, is_told=dialect.is_told)
+        await _Connection(peer, call, self._desk, self._patience).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    socket: WebSocket
+    stream: Stream
+    is_told: bool
 
 
 class _Connection:
     """One connection on one call."""
 
-    def __init__(
-        self,
-        socket: WebSocket,
-        stream: NativeStream,
-        call: LiveCall,
-        desk: SessionDesk,
-        patience: Patience,
-    ) -> None:
-        self._socket = socket
-        self._stream = stream
+    def __init__(self, peer: _Peer, call: LiveCall, desk: SessionDesk, patience: Patience) -> None:
+        self._socket, self._stream, self._is_told = peer.socket, peer.stream, peer.is_told
         self._call = call
         self._desk = desk
         self._patience = patience
@@ -188,9 +249,15 @@ class _Connection:
             _log.exception("the final state of a call could not be shown")
             self._call.news.fail()
         if refusal is not None:
-            await _refuse(self._socket, refusal)
+            await _refuse(self._socket, refusal, is_told=self._is_told)
         elif self._call.news.failed:
-            await _close(self._socket, CloseCode.INTERNAL_ERROR, "InternalError", "The call failed")
+            await _close(
+                self._socket,
+                CloseCode.INTERNAL_ERROR,
+                "InternalError",
+                "The call failed",
+                is_told=self._is_told,
+            )
         else:
             await self._socket.close(CloseCode.DONE)
 
@@ -201,6 +268,8 @@ class _Connection:
             await self._call.news.wait(at_most_s=_PROGRESS_S)
 
     async def _tell(self, *, final: bool) -> None:
+        if not self._is_told:
+            return
         identity = self._call.identity
         evaluation, progress = await self._desk.evaluate(identity.domain_id, identity.session_id)
         session = evaluation.session
@@ -236,16 +305,17 @@ def _essence(message: Document) -> Document:
     }
 
 
-async def _refuse(socket: WebSocket, error: VivavoceError) -> None:
+async def _refuse(socket: WebSocket, error: VivavoceError, *, is_told: bool) -> None:
     code, name = next(
         ((code, name) for kind, code, name in _CLOSE_CODES if isinstance(error, kind)),
         (CloseCode.INTERNAL_ERROR, "InternalError"),
     )
-    await _close(socket, code, name, str(error))
+    await _close(socket, code, name, str(error), is_told=is_told)
 
 
-async def _close(socket: WebSocket, code: int, name: str, message: str) -> None:
-    await socket.send_text(json.dumps({"type": "error", "code": name, "message": message}))
+async def _close(socket: WebSocket, code: int, name: str, message: str, *, is_told: bool) -> None:
+    if is_told:
+        await socket.send_text(json.dumps({"type": "error", "code": name, "message": message}))
     await socket.close(code, reason=name)
 
 

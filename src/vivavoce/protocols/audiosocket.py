@@ -14,8 +14,7 @@ import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.audio.resample import StreamResampler
-from vivavoce.errors import InvalidRequest
-from vivavoce.protocols.events import Audio, Closed, Named, WireEvent
+from vivavoce.protocols.events import Audio, Closed, Malformed, Named, WireEvent
 
 HANGUP, IDENTITY, SILENCE, DIGIT, ERROR = 0x00, 0x01, 0x02, 0x03, 0xFF
 
@@ -53,21 +52,18 @@ class AudioSocketStream:
         self._answer = bytearray()
 
     def receive_bytes(self, data: bytes) -> list[WireEvent]:
-        """Take what came, cut anyhow.
-
-        What comes after the end of the call is not looked at.
-
-        Raises:
-            InvalidRequest: this is not AudioSocket, or a kind of frame that nobody knows.
-        """
+        """Take what came, cut anyhow; what comes after the end of the call is not looked at."""
         self._waiting += data
         events: list[WireEvent] = []
         start = 0
         while not self._closed and len(self._waiting) - start >= _HEAD_BYTES:
             kind = self._waiting[start]
-            # Before the rest has come: garbage is refused at once, not after 64 KiB of it.
-            self._check(kind)
             length = int.from_bytes(self._waiting[start + 1 : start + _HEAD_BYTES], "big")
+            # Before the rest has come: garbage is refused at once, not after 64 KiB of it.
+            if reason := self._fault(kind, length):
+                self._closed = True
+                events.append(Malformed(reason=reason))
+                break
             end = start + _HEAD_BYTES + length
             if end > len(self._waiting):
                 break
@@ -86,21 +82,22 @@ class AudioSocketStream:
         self._answer.clear()
         return answer
 
-    def _check(self, kind: int) -> None:
+    def _fault(self, kind: int, length: int) -> str | None:
+        """What is wrong with a frame, by its head."""
         if not self._named and kind != IDENTITY:
-            raise InvalidRequest(
-                f"An AudioSocket connection begins with a UUID (frame 0x01), not with 0x{kind:02x}"
-            )
+            return f"An AudioSocket connection begins with a UUID (frame 0x01), not 0x{kind:02x}"
         if self._named and kind == IDENTITY:
-            raise InvalidRequest("The call has its UUID already; a connection is for one call")
-        known = (HANGUP, IDENTITY, ERROR, *_PASSED_OVER, *RATES_HZ)
-        if kind not in known:
-            raise InvalidRequest(f"There is no AudioSocket frame of kind 0x{kind:02x}")
+            return "The call has its UUID already; a connection is for one call"
+        if kind == IDENTITY and length != _UUID_BYTES:
+            return f"A UUID has {_UUID_BYTES} bytes, not {length}"
+        if kind in RATES_HZ and length % 2:
+            return f"{length} bytes are no whole number of 16-bit samples"
+        if kind not in (HANGUP, IDENTITY, ERROR, *_PASSED_OVER, *RATES_HZ):
+            return f"There is no AudioSocket frame of kind 0x{kind:02x}"
+        return None
 
     def _receive(self, kind: int, payload: bytes) -> list[WireEvent]:
         if kind == IDENTITY:
-            if len(payload) != _UUID_BYTES:
-                raise InvalidRequest(f"A UUID has {_UUID_BYTES} bytes, not {len(payload)}")
             self._named = True
             return [Named(name=str(UUID(bytes=payload)))]
         if kind in (HANGUP, ERROR):
@@ -109,8 +106,6 @@ class AudioSocketStream:
             return [*self.finish(), Closed()]
         if kind in _PASSED_OVER:
             return []
-        if len(payload) % 2:
-            raise InvalidRequest(f"{len(payload)} bytes are no whole number of 16-bit samples")
         self._answer += frame(kind, bytes(len(payload)))
         return self._heard(RATES_HZ[kind], payload)
 

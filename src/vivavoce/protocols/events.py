@@ -25,5 +25,15 @@ class Closed:
     """The peer says that the call is over and waits for the final result, where there is one."""
 
 
-WireEvent: TypeAlias = Named | Audio | Closed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed:
+    """The peer sent what its dialect does not have; nothing that follows is looked at.
+
+    An event, not an exception, where a stream of bytes is read: what came before it counts.
+    """
+
+    reason: str
+
+
+WireEvent: TypeAlias = Named | Audio | Closed | Malformed
 """What a dialect gives; pauses and gaps come with the dialects that have them."""
