@@ -47,7 +47,8 @@ def test_a_call_of_asterisk_is_decided_on_and_asterisk_is_told_nothing(server, s
 
 
 def test_a_caller_through_asterisk_is_heard(server, started, voices):
-    with open_stream(started.asterisk_url) as stream:
+    with open_stream(started.asterisk_url, subprotocols=["media"]) as stream:
+        assert stream.subprotocol == "media"
         stream.send(START.format("slin"))
         send(stream, as_bytes(voices.customer(seconds=12)), message_bytes=320)
     wait_for(lambda: started.now["StreamingStatus"] == "ENDED")
@@ -85,6 +86,7 @@ def test_what_asterisk_does_wrong_closes_its_connection_with_a_code(
             stream.recv(timeout=30)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
+    assert f"/v1/asterisk: a connection was closed with {code}" in server.log
 
 
 def test_a_fork_of_freeswitch_is_heard_and_told(server, started, voices):

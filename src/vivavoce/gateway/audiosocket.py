@@ -9,6 +9,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 from vivavoce.call.inbox import InboxClosed
 from vivavoce.call.runner import LiveCall
@@ -50,27 +51,25 @@ class AudioSocketGateway:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its UUID to its end."""
-        stream = AudioSocketStream()
+        line = _Line(AudioSocketStream(), reader, writer)
         try:
-            name, events = await self._greet(stream, reader)
+            name, events = await self._greet(line)
             call = await self._desk.open_named_stream(name)
         except (VivavoceError, OSError) as error:
             _log.warning("an AudioSocket connection was refused: %s", error)
             await _hang_up(writer)
             return
         try:
-            await self._run(call, stream, events, reader, writer)
+            await self._run(call, line, events)
         finally:
             await _hang_up(writer)
 
-    async def _greet(
-        self, stream: AudioSocketStream, reader: asyncio.StreamReader
-    ) -> tuple[str, list[WireEvent]]:
+    async def _greet(self, line: "_Line") -> tuple[str, list[WireEvent]]:
         """The session's name, and what came with it."""
         try:
             async with asyncio.timeout(_HANDSHAKE_S):
-                while data := await reader.read(_READ_BYTES):
-                    match stream.receive_bytes(data):
+                while data := await line.reader.read(_READ_BYTES):
+                    match line.stream.receive_bytes(data):
                         case [Named(name=name), *events]:
                             return name, events
                         case [Malformed(reason=reason)]:
@@ -81,16 +80,9 @@ class AudioSocketGateway:
             raise PeerIdle(_HANDSHAKE_S) from None
         raise InvalidRequest("The connection was closed before it named a session")
 
-    async def _run(
-        self,
-        call: LiveCall,
-        stream: AudioSocketStream,
-        events: list[WireEvent],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
+    async def _run(self, call: LiveCall, line: "_Line", events: list[WireEvent]) -> None:
         """Feed the call until the peer ends it or is lost, or the call ends elsewhere."""
-        feeding = asyncio.create_task(self._feed(call, stream, events, reader, writer))
+        feeding = asyncio.create_task(self._feed(call, line, events))
         ending = asyncio.create_task(call.wait_ended())
         lost = True
         try:
@@ -105,35 +97,37 @@ class AudioSocketGateway:
         if not lost:
             await call.end()
 
-    async def _feed(
-        self,
-        call: LiveCall,
-        stream: AudioSocketStream,
-        events: list[WireEvent],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
+    async def _feed(self, call: LiveCall, line: "_Line", events: list[WireEvent]) -> bool:
         """Pass on what comes; true if the call is over, false if the line broke."""
         try:
             while not await deliver(events, call.inbox):
-                if writer.transport.get_write_buffer_size() < _MOST_UNREAD_BYTES:
-                    writer.write(stream.take_answer())
+                answer = line.stream.take_answer()
+                if line.writer.transport.get_write_buffer_size() < _MOST_UNREAD_BYTES:
+                    line.writer.write(answer)
                 async with asyncio.timeout(self._patience.idle_s):
-                    data = await reader.read(_READ_BYTES)
+                    data = await line.reader.read(_READ_BYTES)
                 if not data:
                     # Asterisk closes the connection when the caller has hung up.
-                    await deliver(stream.finish(), call.inbox)
+                    await deliver(line.stream.finish(), call.inbox)
                     return True
-                events = stream.receive_bytes(data)
+                events = line.stream.receive_bytes(data)
         except InboxClosed:
-            return True  # the session was ended from elsewhere, or the server shuts down
-        except (InvalidRequest, TimeoutError) as error:
-            reason = error if isinstance(error, InvalidRequest) else PeerIdle(self._patience.idle_s)
-            _log.warning("session %s: AudioSocket: %s", call.identity.session_id, reason)
-            return True
+            pass  # the session was ended from elsewhere, or the server shuts down
+        except InvalidRequest as error:
+            _log.warning("session %s: AudioSocket: %s", call.identity.session_id, error)
+        except TimeoutError:
+            idle = PeerIdle(self._patience.idle_s)
+            _log.warning("session %s: AudioSocket: %s", call.identity.session_id, idle)
         except OSError:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    stream: AudioSocketStream
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
 
 async def _hang_up(writer: asyncio.StreamWriter) -> None:

@@ -28,7 +28,7 @@ from vivavoce.errors import (
     VivavoceError,
 )
 from vivavoce.gateway.delivery import deliver
-from vivavoce.protocols import freeswitch
+from vivavoce.protocols import chanwebsocket, freeswitch
 from vivavoce.protocols.chanwebsocket import ChanWebSocketStream
 from vivavoce.protocols.events import WireEvent
 from vivavoce.protocols.freeswitch import FreeSwitchStream
@@ -120,7 +120,16 @@ _DIALECTS: Mapping[str, Dialect] = {
 }
 """By the name that the URL's query may hold as `dialect`."""
 
-_ASTERISK = Dialect(stream=lambda _: ChanWebSocketStream(), is_told=False)
+_ASTERISK = Dialect(
+    stream=lambda _: ChanWebSocketStream(), is_told=False, subprotocol=chanwebsocket.SUBPROTOCOL
+)
+
+
+def _no_dialect(_: Mapping[str, str]) -> Stream:
+    raise BadAudioParameters(f"dialect must be one of {', '.join(_DIALECTS)}")
+
+
+_UNKNOWN = Dialect(stream=_no_dialect)
 
 
 class NativeGateway:
@@ -132,28 +141,21 @@ class NativeGateway:
 
     async def serve(self, socket: WebSocket) -> None:
         """One connection, from handshake to close, in the native dialect or one like it."""
-        name = socket.query_params.get("dialect", "native")
-        dialect = _DIALECTS.get(name, _DIALECTS["native"])
-        await self._serve(socket, dialect, socket.path_params["session_id"], known=name)
+        dialect = _DIALECTS.get(socket.query_params.get("dialect", "native"), _UNKNOWN)
+        await self._serve(socket, dialect, socket.path_params["session_id"])
 
     async def serve_asterisk(self, socket: WebSocket) -> None:
         """The same of Asterisk's WebSocket channel; its dial string can set the query alone."""
         await self._serve(socket, _ASTERISK, socket.query_params.get("session", ""))
 
-    async def _serve(
-        self, socket: WebSocket, dialect: Dialect, session_id: str, *, known: str = "native"
-    ) -> None:
+    async def _serve(self, socket: WebSocket, dialect: Dialect, session_id: str) -> None:
         offered = socket.scope["subprotocols"]
         await socket.accept(dialect.subprotocol if dialect.subprotocol in offered else None)
         try:
-            if known not in _DIALECTS:
-                raise BadAudioParameters(f"dialect must be one of {', '.join(_DIALECTS)}")
             stream = dialect.stream(socket.query_params)
             token = socket.query_params.get("token", "")
             call = await self._desk.open_stream(_session_id(session_id), token)
         except VivavoceError as error:
-            if not dialect.is_told:
-                _log.warning("a connection from Asterisk was refused: %s", error)
             with contextlib.suppress(WebSocketDisconnect):
                 await _refuse(socket, error, is_told=dialect.is_told)
             return
@@ -316,6 +318,8 @@ async def _refuse(socket: WebSocket, error: VivavoceError, *, is_told: bool) -> 
 async def _close(socket: WebSocket, code: int, name: str, message: str, *, is_told: bool) -> None:
     if is_told:
         await socket.send_text(json.dumps({"type": "error", "code": name, "message": message}))
+    else:
+        _log.warning("%s: a connection was closed with %d: %s", socket.url.path, code, message)
     await socket.close(code, reason=name)
 
 

@@ -16,6 +16,9 @@ from vivavoce.errors import InvalidRequest
 from vivavoce.protocols.events import WireEvent
 from vivavoce.protocols.native import Encoding, NativeStream, Parameters
 
+SUBPROTOCOL = "media"
+"""What `protocols` in websocket_client.conf names for audio."""
+
 FORMATS: Mapping[str, Parameters] = {
     "ulaw": Parameters(encoding=Encoding.MULAW),
     "alaw": Parameters(encoding=Encoding.ALAW),
