@@ -32,7 +32,8 @@ from vivavoce.events.sink import Sink
 from vivavoce.events.webhook import WebhookSink
 from vivavoce.foundation import Foundation
 from vivavoce.gateway.audiosocket import AudioSocketGateway
-from vivavoce.gateway.native import NativeGateway, Patience
+from vivavoce.gateway.delivery import Patience
+from vivavoce.gateway.native import NativeGateway
 from vivavoce.metrics import CONTENT_TYPE_LATEST, Metrics, generate_latest, new_registry
 from vivavoce.models.engines import Engines
 from vivavoce.sessions.announcer import Announcer

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from tests.server import Server, as_bytes, complaints, free_port, new_domain, wait_for
+from tests.server import Server, as_bytes, free_port, new_domain, wait_for
 from vivavoce.protocols.audiosocket import frame
 
 TWENTY_MS = 320
@@ -19,17 +19,10 @@ def port():
 
 
 @pytest.fixture(scope="module")
-def asterisk_server(tmp_path_factory, port):
-    server = Server(
-        tmp_path_factory.mktemp("audiosocket"),
-        audiosocket_port=port, grace_s=1, idle_s=3,
-    )  # fmt: skip
-    try:
-        yield server.start()
-        assert server.process.poll() is None
-        assert complaints(server.log) == []
-    finally:
-        server.end()
+def asterisk_server(launch, port):
+    server = launch(audiosocket_port=port, grace_s=1, idle_s=3)
+    yield server
+    assert server.process.poll() is None
 
 
 @pytest.fixture(scope="module")

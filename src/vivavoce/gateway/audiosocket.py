@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from vivavoce.call.inbox import InboxClosed
 from vivavoce.call.runner import LiveCall
 from vivavoce.errors import InvalidRequest, PeerIdle, VivavoceError
-from vivavoce.gateway.delivery import deliver
-from vivavoce.gateway.native import Patience
+from vivavoce.gateway.delivery import Outcome, Patience, attend, deliver
 from vivavoce.protocols.audiosocket import AudioSocketStream
 from vivavoce.protocols.events import Malformed, Named, WireEvent
 from vivavoce.sessions.desk import SessionDesk
@@ -60,7 +59,10 @@ class AudioSocketGateway:
             await _hang_up(writer)
             return
         try:
-            await self._run(call, line, events)
+            feeding = asyncio.create_task(self._feed(call, line, events))
+            outcome = await attend(call, feeding, self._patience)
+            if outcome.kind != "lost":
+                await call.end()
         finally:
             await _hang_up(writer)
 
@@ -80,25 +82,8 @@ class AudioSocketGateway:
             raise PeerIdle(_HANDSHAKE_S) from None
         raise InvalidRequest("The connection was closed before it named a session")
 
-    async def _run(self, call: LiveCall, line: "_Line", events: list[WireEvent]) -> None:
-        """Feed the call until the peer ends it or is lost, or the call ends elsewhere."""
-        feeding = asyncio.create_task(self._feed(call, line, events))
-        ending = asyncio.create_task(call.wait_ended())
-        lost = True
-        try:
-            await asyncio.wait({feeding, ending}, return_when=asyncio.FIRST_COMPLETED)
-            lost = feeding.done() and not feeding.result()
-        finally:
-            for task in (feeding, ending):
-                task.cancel()
-            await asyncio.gather(feeding, ending, return_exceptions=True)
-            if lost:
-                call.detach(grace_s=self._patience.grace_s)
-        if not lost:
-            await call.end()
-
-    async def _feed(self, call: LiveCall, line: "_Line", events: list[WireEvent]) -> bool:
-        """Pass on what comes; true if the call is over, false if the line broke."""
+    async def _feed(self, call: LiveCall, line: "_Line", events: list[WireEvent]) -> Outcome:
+        """Pass on what comes, until the call is over or the line breaks."""
         try:
             while not await deliver(events, call.inbox):
                 answer = line.stream.take_answer()
@@ -109,7 +94,7 @@ class AudioSocketGateway:
                 if not data:
                     # Asterisk closes the connection when the caller has hung up.
                     await deliver(line.stream.finish(), call.inbox)
-                    return True
+                    return Outcome(kind="left")
                 events = line.stream.receive_bytes(data)
         except InboxClosed:
             pass  # the session was ended from elsewhere, or the server shuts down
@@ -119,8 +104,8 @@ class AudioSocketGateway:
             idle = PeerIdle(self._patience.idle_s)
             _log.warning("session %s: AudioSocket: %s", call.identity.session_id, idle)
         except OSError:
-            return False
-        return True
+            return Outcome(kind="lost")
+        return Outcome(kind="ended")
 
 
 @dataclass(frozen=True, slots=True)

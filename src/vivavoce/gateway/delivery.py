@@ -1,13 +1,43 @@
-"""From a dialect's events to a call's inbox."""
+"""What every gateway does with a call: feeds it, and lets go of it when the connection is over."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.inbox import Inbox
-from vivavoce.errors import InvalidRequest
+from vivavoce.call.runner import LiveCall
+from vivavoce.errors import InvalidRequest, VivavoceError
 from vivavoce.protocols.events import Audio, Closed, Malformed, Named, WireEvent
 
 _PIECE_SAMPLES = CALL_RATE_HZ // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the gateway waits.
+
+    Attributes:
+        grace_s: for a lost connection to come back.
+        idle_s: for a connected peer to say anything.
+    """
+
+    grace_s: float
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a connection came to its end.
+
+    Attributes:
+        kind: the call "ended", the peer "left" on purpose, or it was "lost".
+        refusal: what was wrong with what the peer sent, if that ended the call.
+    """
+
+    kind: Literal["ended", "left", "lost"]
+    refusal: VivavoceError | None = None
 
 
 async def deliver(events: Sequence[WireEvent], inbox: Inbox) -> bool:
@@ -30,3 +60,29 @@ async def deliver(events: Sequence[WireEvent], inbox: Inbox) -> bool:
             case Named():
                 pass  # whoever opened the call has read it
     return False
+
+
+async def attend(call: LiveCall, receiving: asyncio.Task[Outcome], patience: Patience) -> Outcome:
+    """Wait until a connection is over, or its call ends elsewhere.
+
+    A call whose connection was lost is left to come back; ending it otherwise is the caller's.
+
+    Args:
+        call: that the connection feeds.
+        receiving: feeds it, and says how that ended; cancelled when the call ends first.
+        patience: how long a lost connection may stay away.
+    """
+    ending = asyncio.create_task(call.wait_ended())
+    try:
+        await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
+        outcome = receiving.result() if receiving.done() else Outcome(kind="ended")
+    except BaseException:
+        call.detach(grace_s=patience.grace_s)
+        raise
+    finally:
+        for task in (receiving, ending):
+            task.cancel()
+        await asyncio.gather(receiving, ending, return_exceptions=True)
+    if outcome.kind == "lost":
+        call.detach(grace_s=patience.grace_s)
+    return outcome

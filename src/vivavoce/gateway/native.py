@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -27,7 +27,7 @@ from vivavoce.errors import (
     StreamTokenRejected,
     VivavoceError,
 )
-from vivavoce.gateway.delivery import deliver
+from vivavoce.gateway.delivery import Outcome, Patience, attend, deliver
 from vivavoce.protocols import chanwebsocket, freeswitch
 from vivavoce.protocols.chanwebsocket import ChanWebSocketStream
 from vivavoce.protocols.events import WireEvent
@@ -52,32 +52,6 @@ _CLOSE_CODES: tuple[tuple[type[VivavoceError], int, str], ...] = (
     (PeerIdle, CloseCode.IDLE, "Idle"),
 )
 _LEFT_ON_PURPOSE = (CloseCode.DONE, CloseCode.GOING_AWAY)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long the gateway waits.
-
-    Attributes:
-        grace_s: for a lost connection to come back.
-        idle_s: for a connected peer to say anything.
-    """
-
-    grace_s: float
-    idle_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a connection came to its end.
-
-    Attributes:
-        kind: the call "ended", the peer "left" on purpose, or it was "lost".
-        refusal: what was wrong with what the peer sent, if that ended the call.
-    """
-
-    kind: Literal["ended", "left", "lost"]
-    refusal: VivavoceError | None = None
 
 
 class Stream(Protocol):
@@ -149,7 +123,7 @@ class NativeGateway:
         await self._serve(socket, _ASTERISK, socket.query_params.get("session", ""))
 
     async def _serve(self, socket: WebSocket, dialect: Dialect, session_id: str) -> None:
-        offered = socket.scope["subprotocols"]
+        peer, offered = _Peer(socket, dialect.is_told), socket.scope["subprotocols"]
         await socket.accept(dialect.subprotocol if dialect.subprotocol in offered else None)
         try:
             stream = dialect.stream(socket.query_params)
@@ -157,24 +131,45 @@ class NativeGateway:
             call = await self._desk.open_stream(_session_id(session_id), token)
         except VivavoceError as error:
             with contextlib.suppress(WebSocketDisconnect):
-                await _refuse(socket, error, is_told=dialect.is_told)
+                await peer.refuse(error)
             return
-        peer = _Peer(socket, stream, is_told=dialect.is_told)
-        await _Connection(peer, call, self._desk, self._patience).run()
+        await _Connection(peer, stream, call, self._desk, self._patience).run()
 
 
 @dataclass(frozen=True, slots=True)
 class _Peer:
+    """Who is at the other end, and whether it understands our messages."""
+
     socket: WebSocket
-    stream: Stream
     is_told: bool
+
+    async def refuse(self, error: VivavoceError) -> None:
+        """Close, with the code and the name of an error."""
+        code, name = next(
+            ((code, name) for kind, code, name in _CLOSE_CODES if isinstance(error, kind)),
+            (CloseCode.INTERNAL_ERROR, "InternalError"),
+        )
+        await self.close(code, name, str(error))
+
+    async def close(self, code: int, name: str, message: str) -> None:
+        """Close, and say why: to the peer, or else to the log."""
+        if self.is_told:
+            error = {"type": "error", "code": name, "message": message}
+            await self.socket.send_text(json.dumps(error))
+        else:
+            path = self.socket.url.path
+            _log.warning("%s: a connection was closed with %d: %s", path, code, message)
+        await self.socket.close(code, reason=name)
 
 
 class _Connection:
     """One connection on one call."""
 
-    def __init__(self, peer: _Peer, call: LiveCall, desk: SessionDesk, patience: Patience) -> None:
-        self._socket, self._stream, self._is_told = peer.socket, peer.stream, peer.is_told
+    def __init__(
+        self, peer: _Peer, stream: Stream, call: LiveCall, desk: SessionDesk, patience: Patience
+    ) -> None:
+        self._peer = peer
+        self._stream = stream
         self._call = call
         self._desk = desk
         self._patience = patience
@@ -182,24 +177,17 @@ class _Connection:
 
     async def run(self) -> None:
         """Feed the call until the peer ends it, leaves or is lost, or the call ends elsewhere."""
-        receiving = asyncio.create_task(self._receive())
         showing = asyncio.create_task(self._show())
-        ending = asyncio.create_task(self._call.wait_ended())
-        tasks = (receiving, showing, ending)
         try:
-            await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
-            outcome = receiving.result() if receiving.done() else Outcome(kind="ended")
-        except BaseException:
-            self._call.detach(grace_s=self._patience.grace_s)
-            raise
+            receiving = asyncio.create_task(self._receive())
+            outcome = await attend(self._call, receiving, self._patience)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
             _log_failure(showing)
         match outcome.kind:
             case "lost":
-                self._call.detach(grace_s=self._patience.grace_s)
+                pass
             case "left":
                 await self._call.end()
             case "ended":
@@ -210,7 +198,7 @@ class _Connection:
         while True:
             try:
                 async with asyncio.timeout(self._patience.idle_s):
-                    message = await self._socket.receive()
+                    message = await self._peer.socket.receive()
             except TimeoutError:
                 return Outcome(kind="ended", refusal=PeerIdle(self._patience.idle_s))
             try:
@@ -246,32 +234,25 @@ class _Connection:
 
     async def _say_goodbye(self, refusal: VivavoceError | None) -> None:
         try:
-            await self._tell(final=True)
+            if self._peer.is_told:
+                await self._tell(final=True)
         except VivavoceError:
             _log.exception("the final state of a call could not be shown")
             self._call.news.fail()
         if refusal is not None:
-            await _refuse(self._socket, refusal, is_told=self._is_told)
+            await self._peer.refuse(refusal)
         elif self._call.news.failed:
-            await _close(
-                self._socket,
-                CloseCode.INTERNAL_ERROR,
-                "InternalError",
-                "The call failed",
-                is_told=self._is_told,
-            )
+            await self._peer.close(CloseCode.INTERNAL_ERROR, "InternalError", "The call failed")
         else:
-            await self._socket.close(CloseCode.DONE)
+            await self._peer.socket.close(CloseCode.DONE)
 
     async def _show(self) -> None:
         """Tell the peer about once a second how far the call is, and what was decided."""
-        while not self._call.news.ended:
+        while self._peer.is_told and not self._call.news.ended:
             await self._tell(final=False)
             await self._call.news.wait(at_most_s=_PROGRESS_S)
 
     async def _tell(self, *, final: bool) -> None:
-        if not self._is_told:
-            return
         identity = self._call.identity
         evaluation, progress = await self._desk.evaluate(identity.domain_id, identity.session_id)
         session = evaluation.session
@@ -289,7 +270,7 @@ class _Connection:
             await self._send(message)
 
     async def _send(self, message: Document) -> None:
-        await self._socket.send_text(json.dumps(message))
+        await self._peer.socket.send_text(json.dumps(message))
 
 
 def _essence(message: Document) -> Document:
@@ -305,22 +286,6 @@ def _essence(message: Document) -> Document:
             ("FraudDetectionResult", "EarlyVoiceSpoofingRisk"),
         )
     }
-
-
-async def _refuse(socket: WebSocket, error: VivavoceError, *, is_told: bool) -> None:
-    code, name = next(
-        ((code, name) for kind, code, name in _CLOSE_CODES if isinstance(error, kind)),
-        (CloseCode.INTERNAL_ERROR, "InternalError"),
-    )
-    await _close(socket, code, name, str(error), is_told=is_told)
-
-
-async def _close(socket: WebSocket, code: int, name: str, message: str, *, is_told: bool) -> None:
-    if is_told:
-        await socket.send_text(json.dumps({"type": "error", "code": name, "message": message}))
-    else:
-        _log.warning("%s: a connection was closed with %d: %s", socket.url.path, code, message)
-    await socket.close(code, reason=name)
 
 
 def _log_failure(showing: asyncio.Task[None]) -> None:

@@ -10,11 +10,8 @@ Asterisk 22; the README of CyCoreSystems/audiosocket for the kinds of before.
 
 from uuid import UUID
 
-import numpy as np
-
-from vivavoce.audio.arrays import CALL_RATE_HZ
-from vivavoce.audio.resample import StreamResampler
-from vivavoce.protocols.events import Audio, Closed, Malformed, Named, WireEvent
+from vivavoce.protocols.events import Closed, Malformed, Named, WireEvent
+from vivavoce.protocols.native import NativeStream, Parameters
 
 HANGUP, IDENTITY, SILENCE, DIGIT, ERROR = 0x00, 0x01, 0x02, 0x03, 0xFF
 
@@ -47,8 +44,8 @@ class AudioSocketStream:
     def __init__(self) -> None:
         self._waiting = bytearray()  # the beginning of a frame whose end has not come
         self._named = self._closed = False
-        self._resampler = StreamResampler(CALL_RATE_HZ, CALL_RATE_HZ)
-        self._rate_hz = CALL_RATE_HZ
+        self._format = Parameters()
+        self._audio = NativeStream(self._format)
         self._answer = bytearray()
 
     def receive_bytes(self, data: bytes) -> list[WireEvent]:
@@ -74,7 +71,7 @@ class AudioSocketStream:
 
     def finish(self) -> list[WireEvent]:
         """The connection is over; what is left of a split frame is dropped."""
-        return _audio(self._resampler, None)
+        return self._audio.finish()
 
     def take_answer(self) -> bytes:
         """What to send back: as much silence as was heard, as Asterisk expects audio."""
@@ -107,21 +104,12 @@ class AudioSocketStream:
         if kind in _PASSED_OVER:
             return []
         self._answer += frame(kind, bytes(len(payload)))
-        return self._heard(RATES_HZ[kind], payload)
+        return self._heard(Parameters(rate_hz=RATES_HZ[kind]), payload)
 
-    def _heard(self, rate_hz: int, payload: bytes) -> list[WireEvent]:
+    def _heard(self, audio: Parameters, payload: bytes) -> list[WireEvent]:
         events: list[WireEvent] = []
-        if rate_hz != self._rate_hz:
+        if audio != self._format:
             # Asterisk changes the rate when the channel's codec does.
             events += self.finish()
-            self._resampler, self._rate_hz = StreamResampler(rate_hz, CALL_RATE_HZ), rate_hz
-        return [*events, *_audio(self._resampler, payload)]
-
-
-def _audio(resampler: StreamResampler, payload: bytes | None) -> list[WireEvent]:
-    """What a resampler makes of a payload, or of the end."""
-    if payload is None:
-        samples = resampler.finish()
-    else:
-        samples = resampler.push(np.frombuffer(payload, "<i2").astype(np.int16))
-    return [Audio(samples=samples)] if len(samples) else []
+            self._format, self._audio = audio, NativeStream(audio)
+        return [*events, *self._audio.receive_bytes(payload)]

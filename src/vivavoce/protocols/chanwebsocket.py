@@ -12,7 +12,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.errors import InvalidRequest
+from vivavoce.protocols.audiosocket import RATES_HZ
 from vivavoce.protocols.events import WireEvent
 from vivavoce.protocols.native import Encoding, NativeStream, Parameters
 
@@ -24,17 +26,9 @@ FORMATS: Mapping[str, Parameters] = {
     "alaw": Parameters(encoding=Encoding.ALAW),
     "slin": Parameters(),
     **{
-        f"slin{name}": Parameters(rate_hz=rate_hz)
-        for name, rate_hz in {
-            "12": 12_000,
-            "16": 16_000,
-            "24": 24_000,
-            "32": 32_000,
-            "44": 44_100,
-            "48": 48_000,
-            "96": 96_000,
-            "192": 192_000,
-        }.items()
+        f"slin{rate_hz // 1000}": Parameters(rate_hz=rate_hz)
+        for rate_hz in RATES_HZ.values()
+        if rate_hz != CALL_RATE_HZ
     },
 }
 """Codecs by Asterisk's name for them that need no decoder of their own."""

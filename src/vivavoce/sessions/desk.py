@@ -329,7 +329,8 @@ class SessionDesk:
         """
         async with self._doors.of(session_id):
             session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
-            return await self._take_up(session, self._checked_ticket(token, session))
+            self._check_token(token, session)
+            return await self._take_up(session)
 
     async def open_named_stream(self, name: str) -> LiveCall:
         """The same for a peer that can say no more than the session's name, which is its token.
@@ -343,39 +344,31 @@ class SessionDesk:
         session_id = await self._store.read(lambda tx: tx.sessions.id_of(name))
         async with self._doors.of(session_id):
             session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
-            ticket = StreamTicket(
-                session_id=session_id,
-                stream_number=session.stream_number,
-                expires_ms=session.stream_expires_ms,
-            )
-            return await self._take_up(session, ticket)
+            return await self._take_up(session)
 
-    async def _take_up(self, session: Session, ticket: StreamTicket) -> LiveCall:
+    async def _take_up(self, session: Session) -> LiveCall:
         call = self._calls.find(session.session_id)
         if call is None or call.inbox.closed or _stream_of(call) != session.stream_number:
-            call = await self._begin(session, ticket, before=call)
+            call = await self._begin(session, before=call)
         if call.attached:
             raise AlreadyStreaming("Another connection already feeds this stream")
         call.attach()
         return call
 
-    def _checked_ticket(self, token: str, session: Session) -> StreamTicket:
+    def _check_token(self, token: str, session: Session) -> None:
         ticket = read_token(token, self._signer)
         if ticket.session_id != session.session_id:
             raise StreamTokenRejected("The stream token was made for another session")
         if ticket.stream_number != session.stream_number:
             raise StreamTokenRejected("The stream token was made for an earlier stream")
-        return ticket
 
-    async def _begin(
-        self, session: Session, ticket: StreamTicket, *, before: LiveCall | None
-    ) -> LiveCall:
+    async def _begin(self, session: Session, *, before: LiveCall | None) -> LiveCall:
         if before is not None:
             # The stream before this one has all its speech, but its connection is still open.
             await before.end()
         started_ms = self._clock.now_ms()
         opened_before = session.streaming_status != "PENDING_CONFIGURATION"
-        if opened_before or ticket.expires_ms <= started_ms:
+        if opened_before or session.stream_expires_ms <= started_ms:
             raise StreamTokenRejected("The stream token has expired")
         try:
             self._calls.check_admission()
