@@ -23,7 +23,6 @@ from torch.nn import functional
 
 from training.spoof import neural, sources
 from training.spoof.neural import HOP_SAMPLES, MEL_BANDS, MelBands
-from training.spoof.sources import GENUINE
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 from vivavoce.models.card import load_model
 from vivavoce.models.registry import DEFAULT_SPEAKER_MODEL, find, models_folder
@@ -231,11 +230,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    voices = [
-        source.audio
-        for source in sources.development_clips(arguments.speech, per_speaker=3)
-        if source.label == GENUINE and source.trains and len(source.audio) > 2 * CALL_RATE_HZ
-    ]
+    voices = sources.living_voices(arguments.speech, per_speaker=3, longer_than=2 * CALL_RATE_HZ)
     file_of(arguments.work).parent.mkdir(parents=True, exist_ok=True)
     converter = train(voices, seed=arguments.seed, minutes=arguments.minutes)
     torch.save(converter.state_dict(), file_of(arguments.work))

@@ -14,6 +14,7 @@ their kind, at several stages of their training.
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,6 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from training.spoof import sources
-from training.spoof.sources import GENUINE
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats
 
 MEL_BANDS = 64
@@ -244,6 +244,7 @@ def _segment(voices: list[Floats], rng: np.random.Generator) -> Floats:
     return cut * np.float32(rng.uniform(0.3, 0.95) / max(float(np.abs(cut).max()), 1e-3))
 
 
+@cache
 def vocoders(name: str, work: Path) -> list[nn.Module]:
     """A trained vocoder at its stages: mel bands, (batch, bands, frames), to speech."""
     makers: list[nn.Module] = []
@@ -289,11 +290,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    voices = [
-        source.audio
-        for source in sources.development_clips(arguments.speech, per_speaker=6)
-        if source.label == GENUINE and source.trains and len(source.audio) > 2 * _SEGMENT_SAMPLES
-    ]
+    voices = sources.living_voices(
+        arguments.speech, per_speaker=6, longer_than=2 * _SEGMENT_SAMPLES
+    )
     (arguments.work / "vocoders").mkdir(parents=True, exist_ok=True)
     trained = train(arguments.vocoder, voices, seed=arguments.seed, minutes=arguments.minutes)
     for stage, (_, maker) in enumerate(trained):

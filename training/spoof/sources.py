@@ -153,6 +153,15 @@ def development_clips(folder: Path, *, per_speaker: int) -> Iterator[Source]:
             )
 
 
+def living_voices(folder: Path, *, per_speaker: int, longer_than: int) -> list[Floats]:
+    """Genuine development clips that train, of more than so many samples: for our own vocoders."""
+    return [
+        source.audio
+        for source in development_clips(folder, per_speaker=per_speaker)
+        if source.label == GENUINE and source.trains and len(source.audio) > longer_than
+    ]
+
+
 def fetch_packages(folder: Path) -> None:
     """Fetch and unpack Debian's packages into a folder, one sub-folder a package.
 

@@ -1,9 +1,8 @@
 """Synthesisers that anybody can install: Debian's classical ones, and others from PyPI.
 
-Those from PyPI are packages that bring their voices with them: SVOX Pico, a classical one, and the
-neural Piper, a VITS (Kim et al., 2021),
-Kokoro's StyleTTS 2 with an inverse-Fourier vocoder (Li et al., 2023), and Hibari, a tiny model with
-a harmonic vocoder. Piper and Kokoro are given eSpeak NG's phonemes.
+Those from PyPI are packages that bring their voices with them: SVOX Pico, a classical one; Piper's
+VITS (Kim et al., 2021), Kokoro's StyleTTS 2 with an inverse-Fourier vocoder (Li et al., 2023), and
+Hibari, a tiny model with a harmonic vocoder. Piper and Kokoro are given eSpeak NG's phonemes.
 
 What is made is ordered clip by clip, so that many processes can make it.
 """
