@@ -31,9 +31,9 @@ from vivavoce.events.jsonl import JsonLinesSink
 from vivavoce.events.sink import Sink
 from vivavoce.events.webhook import WebhookSink
 from vivavoce.foundation import Foundation
+from vivavoce.gateway.audio import AudioGateway
 from vivavoce.gateway.audiosocket import AudioSocketGateway
 from vivavoce.gateway.delivery import Patience
-from vivavoce.gateway.native import NativeGateway
 from vivavoce.metrics import CONTENT_TYPE_LATEST, Metrics, generate_latest, new_registry
 from vivavoce.models.engines import Engines
 from vivavoce.sessions.announcer import Announcer
@@ -126,7 +126,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         clock=clock,
     )
     patience = Patience(grace_s=settings.grace_s, idle_s=settings.idle_s)
-    gateway, telephone = NativeGateway(desk, patience), AudioSocketGateway(desk, patience)
+    gateway, telephone = AudioGateway(desk, patience), AudioSocketGateway(desk, patience)
     sweeper = Sweeper(store=store, clock=clock, retention=_retention(settings))
 
     upkeep = (

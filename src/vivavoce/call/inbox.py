@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 
 from vivavoce.audio.arrays import Samples
-from vivavoce.call.machine import Audio, Gap, Item
+from vivavoce.call.machine import Audio, Configure, Gap, Item
 
 
 class InboxClosed(Exception):
@@ -36,7 +36,7 @@ class Inbox:
         """Whether the end has been announced."""
         return self._closed
 
-    async def put(self, samples: Samples) -> None:
+    async def put(self, samples: Samples, *, agent: Samples | None = None) -> None:
         """Add audio, shape (n,), when there is room; a larger piece than the limit goes in alone.
 
         Raises:
@@ -44,22 +44,26 @@ class Inbox:
         """
         while self._waiting_samples and self._overfull_with(samples) and not self._closed:
             await self._change()
-        self._append(samples)
+        self._append(Audio(samples=samples, agent=agent))
 
-    def offer(self, samples: Samples) -> None:
+    def offer(self, samples: Samples, *, agent: Samples | None = None) -> None:
         """Add audio, shape (n,), at once; the oldest audio makes room.
 
         Raises:
             InboxClosed: the call has ended.
         """
-        self._append(samples)
+        self._append(Audio(samples=samples, agent=agent))
         while self._waiting_samples > self._limit_samples:
             self._shed_oldest()
 
-    def put_other(self, item: Item) -> None:
-        """Add something that is not audio: it takes no room."""
+    def put_other(self, item: Gap | Configure) -> None:
+        """Add something that is not audio: it takes no room, and gaps in a row become one."""
         self._check_open()
-        self._items.append(item)
+        last = self._items[-1] if self._items else None
+        if isinstance(item, Gap) and isinstance(last, Gap):
+            self._items[-1] = Gap(samples=last.samples + item.samples)
+        else:
+            self._items.append(item)
         self._notify()
 
     def close(self) -> None:
@@ -79,10 +83,10 @@ class Inbox:
             self._notify()
         return item
 
-    def _append(self, samples: Samples) -> None:
+    def _append(self, audio: Audio) -> None:
         self._check_open()
-        self._items.append(Audio(samples=samples))
-        self._waiting_samples += len(samples)
+        self._items.append(audio)
+        self._waiting_samples += len(audio.samples)
         self._notify()
 
     def _shed_oldest(self) -> None:

@@ -68,9 +68,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audio:
-    """The next samples of the call, shape (n,) at `CALL_RATE_HZ`."""
+    """What was said next.
+
+    Attributes:
+        samples: by the caller, shape (n,) at `CALL_RATE_HZ`.
+        agent: by whom the caller hears, at the same moments; None where that is not known.
+    """
 
     samples: Samples
+    agent: Samples | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

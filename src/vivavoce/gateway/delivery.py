@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
+from vivavoce.call import machine
 from vivavoce.call.inbox import Inbox
 from vivavoce.call.runner import LiveCall
 from vivavoce.errors import InvalidRequest, VivavoceError
-from vivavoce.protocols.events import Audio, Closed, Malformed, Named, WireEvent
+from vivavoce.protocols.events import Audio, Closed, Gap, Malformed, Named, WireEvent
 
 _PIECE_SAMPLES = CALL_RATE_HZ // 2
 
@@ -49,10 +50,14 @@ async def deliver(events: Sequence[WireEvent], inbox: Inbox) -> bool:
     """
     for event in events:
         match event:
-            case Audio(samples=samples):
+            case Audio(samples=samples, agent=agent):
                 # Small pieces: a thread that listens to one call is not free for others.
                 for start in range(0, len(samples), _PIECE_SAMPLES):
-                    await inbox.put(samples[start : start + _PIECE_SAMPLES])
+                    piece = slice(start, start + _PIECE_SAMPLES)
+                    heard = None if agent is None else agent[piece]
+                    await inbox.put(samples[piece], agent=heard)
+            case Gap(samples=samples):
+                inbox.put_other(machine.Gap(samples=samples))
             case Closed():
                 return True
             case Malformed(reason=reason):

@@ -8,9 +8,25 @@ from vivavoce.audio.arrays import Samples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audio:
-    """The caller's next samples, shape (n,) at the call rate."""
+    """What was said next.
+
+    Attributes:
+        samples: by the caller, shape (n,) at the call rate.
+        agent: by whom the caller hears, at the same moments; None where the peer does not send it.
+    """
 
     samples: Samples = field(repr=False)
+    agent: Samples | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """So many of the caller's samples are missing here, at the call rate.
+
+    None at all where the peer paused: what follows does not join on to what came before.
+    """
+
+    samples: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,5 +51,5 @@ class Malformed:
     reason: str
 
 
-WireEvent: TypeAlias = Named | Audio | Closed | Malformed
-"""What a dialect gives; pauses and gaps come with the dialects that have them."""
+WireEvent: TypeAlias = Named | Audio | Gap | Closed | Malformed
+"""What a dialect gives."""

@@ -193,3 +193,14 @@ def test_neighbouring_losses_become_one_gap():
         assert audio.samples.tolist() == [3996, 3997, 3998, 3999]
 
     asyncio.run(one())
+
+
+def test_gaps_in_a_row_become_one():
+    async def one():
+        inbox = Inbox(limit_samples=10)
+        for samples in (3, 0, 4):
+            inbox.put_other(Gap(samples=samples))
+        inbox.close()
+        return await drain(inbox)
+
+    assert asyncio.run(one()) == [Gap(samples=7)]

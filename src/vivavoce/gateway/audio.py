@@ -106,8 +106,8 @@ def _no_dialect(_: Mapping[str, str]) -> Stream:
 _UNKNOWN = Dialect(stream=_no_dialect)
 
 
-class NativeGateway:
-    """Serves the connections of all dialects over WebSockets."""
+class AudioGateway:
+    """Serves the WebSockets of peers whose session was started beforehand."""
 
     def __init__(self, desk: SessionDesk, patience: Patience) -> None:
         self._desk = desk
