@@ -16,12 +16,14 @@ VivavoceError
 ├── AccessDenied                   the caller's policy does not allow this
 ├── PolicyInvalid                  a policy document is not one that can be enforced
 ├── AccessKeyError                 an access key cannot be made or revoked; says why
+├── ConnectorError                 a connector cannot be made or removed; says why
 ├── AudioError
 │   ├── BadAudioParameters         an encoding, rate or channel that is not served
 │   ├── UnreadableRecording        a file that no decoder reads, or one without audio
 │   └── NotEnoughSpeech            needed_s, got_s
 ├── StreamError
 │   ├── StreamTokenRejected        wrong, expired, or made for another session
+│   ├── CallRefused                a platform is not who it says, or its call is not for its domain
 │   ├── AlreadyStreaming           a second connection on a live stream
 │   └── PeerIdle                   a connection on which nothing came for too long; idle_s
 ├── ModelError
@@ -133,6 +135,10 @@ class AccessKeyError(VivavoceError):
     """An access key cannot be made or revoked."""
 
 
+class ConnectorError(VivavoceError):
+    """A telephony platform's connector cannot be made or removed."""
+
+
 class AudioError(VivavoceError):
     """Base of what can be wrong with audio."""
 
@@ -165,6 +171,10 @@ class StreamError(VivavoceError):
 
 class StreamTokenRejected(StreamError):
     """A stream token is wrong, expired, or was made for another session."""
+
+
+class CallRefused(StreamError):
+    """A platform is not who it says it is, or names a domain that is not its connector's."""
 
 
 class AlreadyStreaming(StreamError):

@@ -7,6 +7,7 @@ room, and a `Gap` stands in its place. Audio taken plus gaps taken always equals
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 from vivavoce.audio.arrays import Samples
 from vivavoce.call.machine import Audio, Configure, Gap, Item
@@ -57,11 +58,11 @@ class Inbox:
             self._shed_oldest()
 
     def put_other(self, item: Gap | Configure) -> None:
-        """Add something that is not audio: it takes no room, and gaps in a row become one."""
+        """Add something that is not audio: it takes no room, and gaps of a kind become one."""
         self._check_open()
         last = self._items[-1] if self._items else None
-        if isinstance(item, Gap) and isinstance(last, Gap):
-            self._items[-1] = Gap(samples=last.samples + item.samples)
+        if isinstance(item, Gap) and isinstance(last, Gap) and last.is_loss == item.is_loss:
+            self._items[-1] = replace(last, samples=last.samples + item.samples)
         else:
             self._items.append(item)
         self._notify()
@@ -97,7 +98,7 @@ class Inbox:
         lost = len(oldest.samples)
         self._waiting_samples -= lost
         before = self._items[index - 1] if index else None
-        if isinstance(before, Gap):
+        if isinstance(before, Gap) and before.is_loss:
             self._items[index - 1] = Gap(samples=before.samples + lost)
             del self._items[index]
         else:

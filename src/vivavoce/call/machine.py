@@ -81,9 +81,15 @@ class Audio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """So many samples of the call are lost at this point."""
+    """So many samples of the call are missing at this point.
+
+    Attributes:
+        samples: how many.
+        is_loss: whether they were lost; otherwise they were kept from us on purpose.
+    """
 
     samples: int
+    is_loss: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +197,9 @@ class CallMachine:
             case Audio(samples=samples):
                 self._meter.add_audio(samples)
                 return self._collect(self._collector.push(samples))
-            case Gap(samples=samples):
-                self._meter.add_loss(samples)
+            case Gap(samples=samples, is_loss=is_loss):
+                if is_loss:
+                    self._meter.add_loss(samples)
                 return [] if self.complete else self._collect(self._collector.gap(samples))
             case Configure(authentication_samples=samples):
                 self._plan = replace(self._plan, authentication_samples=samples)

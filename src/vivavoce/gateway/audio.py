@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -27,7 +27,14 @@ from vivavoce.errors import (
     StreamTokenRejected,
     VivavoceError,
 )
-from vivavoce.gateway.delivery import Outcome, Patience, attend, deliver
+from vivavoce.gateway.delivery import (
+    Outcome,
+    Patience,
+    PeerGone,
+    attend,
+    deliver,
+    next_message,
+)
 from vivavoce.protocols import chanwebsocket, freeswitch
 from vivavoce.protocols.chanwebsocket import ChanWebSocketStream
 from vivavoce.protocols.events import WireEvent
@@ -51,7 +58,6 @@ _CLOSE_CODES: tuple[tuple[type[VivavoceError], int, str], ...] = (
     (InvalidRequest, CloseCode.INVALID_TEXT, "InvalidMessage"),
     (PeerIdle, CloseCode.IDLE, "Idle"),
 )
-_LEFT_ON_PURPOSE = (CloseCode.DONE, CloseCode.GOING_AWAY)
 
 
 class Stream(Protocol):
@@ -195,34 +201,27 @@ class _Connection:
 
     async def _receive(self) -> Outcome:
         """Feed the call with what the peer sends."""
-        while True:
-            try:
-                async with asyncio.timeout(self._patience.idle_s):
-                    message = await self._peer.socket.receive()
-            except TimeoutError:
-                return Outcome(kind="ended", refusal=PeerIdle(self._patience.idle_s))
-            try:
-                if message["type"] == "websocket.disconnect":
-                    return await self._leave(message.get("code", CloseCode.INTERNAL_ERROR))
-                if await deliver(self._read(message), self._call.inbox):
-                    return Outcome(kind="ended")
-            except InvalidRequest as error:
-                return Outcome(kind="ended", refusal=error)
-            except InboxClosed:
-                # The session was ended from elsewhere, or the server shuts down.
-                return Outcome(kind="ended")
+        try:
+            while not await deliver(await self._read(), self._call.inbox):
+                pass
+        except PeerGone as gone:
+            return await self._leave() if gone.on_purpose else Outcome(kind="lost")
+        except (InvalidRequest, PeerIdle) as error:
+            return Outcome(kind="ended", refusal=error)
+        except InboxClosed:
+            pass  # the session was ended from elsewhere, or the server shuts down
+        return Outcome(kind="ended")
 
-    async def _leave(self, code: int) -> Outcome:
-        if code not in _LEFT_ON_PURPOSE:
-            return Outcome(kind="lost")
-        await deliver(self._stream.finish(), self._call.inbox)
+    async def _read(self) -> list[WireEvent]:
+        message = await next_message(self._peer.socket, within_s=self._patience.idle_s)
+        if isinstance(message, bytes):
+            return self._stream.receive_bytes(message)
+        return self._stream.receive_text(message)
+
+    async def _leave(self) -> Outcome:
+        with contextlib.suppress(InboxClosed):
+            await deliver(self._stream.finish(), self._call.inbox)
         return Outcome(kind="left")
-
-    def _read(self, message: MutableMapping[str, Any]) -> list[WireEvent]:
-        data: bytes | None = message.get("bytes")
-        if data is not None:
-            return self._stream.receive_bytes(data)
-        return self._stream.receive_text(message.get("text") or "")
 
     async def _finish(self, refusal: VivavoceError | None) -> None:
         """End the call, show its final state, and close."""

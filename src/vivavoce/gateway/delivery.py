@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from starlette.websockets import WebSocket
+
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call import machine
 from vivavoce.call.inbox import Inbox
 from vivavoce.call.runner import LiveCall
-from vivavoce.errors import InvalidRequest, VivavoceError
-from vivavoce.protocols.events import Audio, Closed, Gap, Malformed, Named, WireEvent
+from vivavoce.errors import InvalidRequest, PeerIdle, VivavoceError
+from vivavoce.protocols.events import Announced, Audio, Closed, Gap, Malformed, Named, WireEvent
+from vivavoce.protocols.native import CloseCode
 
 _PIECE_SAMPLES = CALL_RATE_HZ // 2
+_LEFT_ON_PURPOSE = (CloseCode.DONE, CloseCode.GOING_AWAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,36 @@ class Patience:
     idle_s: float
 
 
+class PeerGone(Exception):
+    """The peer closed its WebSocket, or it was lost.
+
+    Attributes:
+        on_purpose: whether the peer meant to leave.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the peer closed with {code}")
+        self.on_purpose = code in _LEFT_ON_PURPOSE
+
+
+async def next_message(socket: WebSocket, *, within_s: float) -> str | bytes:
+    """The next message of a peer.
+
+    Raises:
+        PeerIdle: nothing came in time.
+        PeerGone: there will be none.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            message = await socket.receive()
+    except TimeoutError:
+        raise PeerIdle(within_s) from None
+    if message["type"] == "websocket.disconnect":
+        raise PeerGone(message.get("code", CloseCode.INTERNAL_ERROR))
+    data: bytes | None = message.get("bytes")
+    return message.get("text") or "" if data is None else data
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a connection came to its end.
@@ -41,8 +75,8 @@ class Outcome:
     refusal: VivavoceError | None = None
 
 
-async def deliver(events: Sequence[WireEvent], inbox: Inbox) -> bool:
-    """Pass events on to a call, waiting while its inbox is full; true if one of them ends it.
+async def deliver(events: Sequence[WireEvent], inbox: Inbox) -> Closed | None:
+    """Pass events on to a call, waiting while its inbox is full; gives the one that ends it.
 
     Raises:
         InboxClosed: the call has ended.
@@ -56,15 +90,15 @@ async def deliver(events: Sequence[WireEvent], inbox: Inbox) -> bool:
                     piece = slice(start, start + _PIECE_SAMPLES)
                     heard = None if agent is None else agent[piece]
                     await inbox.put(samples[piece], agent=heard)
-            case Gap(samples=samples):
-                inbox.put_other(machine.Gap(samples=samples))
+            case Gap(samples=samples, is_loss=is_loss):
+                inbox.put_other(machine.Gap(samples=samples, is_loss=is_loss))
             case Closed():
-                return True
+                return event
             case Malformed(reason=reason):
                 raise InvalidRequest(reason)
-            case Named():
+            case Named() | Announced():
                 pass  # whoever opened the call has read it
-    return False
+    return None
 
 
 async def attend(call: LiveCall, receiving: asyncio.Task[Outcome], patience: Patience) -> Outcome:

@@ -1,7 +1,8 @@
 """What every dialect's wire turns into."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from vivavoce.audio.arrays import Samples
 
@@ -23,10 +24,14 @@ class Audio:
 class Gap:
     """So many of the caller's samples are missing here, at the call rate.
 
-    None at all where the peer paused: what follows does not join on to what came before.
+    Attributes:
+        samples: how many.
+        is_loss: whether they were lost; otherwise the peer kept them to itself, such as while the
+            caller said a card's number.
     """
 
     samples: int
+    is_loss: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +42,29 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """The peer announces a call that nobody has started a session for.
+
+    Attributes:
+        name: by which the peer knows the call.
+        domain_id: the domain that it wants the call to be heard in; None where it names none.
+        facts: all that it says of the call, such as who is calling.
+    """
+
+    name: str
+    domain_id: str | None
+    facts: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """The peer says that the call is over and waits for the final result, where there is one."""
+    """The peer says that the call is over and waits for the final result, where there is one.
+
+    Attributes:
+        returns: the peer will come back on another connection to go on with the same call.
+    """
+
+    returns: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,5 +77,5 @@ class Malformed:
     reason: str
 
 
-WireEvent: TypeAlias = Named | Audio | Gap | Closed | Malformed
+WireEvent: TypeAlias = Named | Announced | Audio | Gap | Closed | Malformed
 """What a dialect gives."""

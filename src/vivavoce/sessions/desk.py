@@ -346,6 +346,47 @@ class SessionDesk:
             session = await self._store.read(lambda tx: tx.sessions.get_by_id(session_id))
             return await self._take_up(session)
 
+    async def open_call(
+        self, request: StartRequest, *, note: Callable[[Transaction, Session], None]
+    ) -> LiveCall:
+        """Start a session and its call in one, or go on with the call after a lost connection.
+
+        Args:
+            request: what starts the session, which must be named.
+            note: writes down whatever else a start is worth.
+
+        Raises:
+            NotFound: no such domain or watchlist.
+            Conflict: the domain is not active, or the session's speaker is fixed.
+            AlreadyStreaming: another connection feeds the session's call.
+            AtCapacity: no further call can be admitted.
+            QuotaExceeded: the domain has as many active sessions as it may.
+        """
+        async with self._doors.of(f"{request.domain_id}/{request.name}"):
+            call = await self._call_of(request)
+            if call is not None:
+                if call.attached:
+                    raise AlreadyStreaming("Another connection already feeds this call")
+                call.attach()
+                return call
+
+            def work(tx: Transaction) -> Session:
+                session = self._start(tx, request)
+                note(tx, session)
+                return session
+
+            session = await self._store.write(work)
+            async with self._doors.of(session.session_id):
+                return await self._take_up(session)
+
+    async def _call_of(self, request: StartRequest) -> LiveCall | None:
+        """The live call of a session of this name, if it goes on."""
+        session = await self._store.read(
+            lambda tx: tx.sessions.find(request.domain_id, request.name or "")
+        )
+        call = None if session is None else self._calls.find(session.session_id)
+        return None if call is None or call.inbox.closed else call
+
     async def _take_up(self, session: Session) -> LiveCall:
         call = self._calls.find(session.session_id)
         if call is None or call.inbox.closed or _stream_of(call) != session.stream_number:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine
 from vivavoce.errors import KeyServiceDown, StoreError, VaultError, concurrent_changes
 from vivavoce.store.access_keys import AccessKeyRows
 from vivavoce.store.audit import AuditRows
+from vivavoce.store.connectors import ConnectorRows
 from vivavoce.store.counts import Counts
 from vivavoce.store.database import Mode, is_serialization_failure, open_database
 from vivavoce.store.domains import Domains
@@ -151,6 +152,11 @@ class Transaction:
     def access_keys(self) -> AccessKeyRows:
         """Access keys."""
         return AccessKeyRows(self.connection, self._keys)
+
+    @cached_property
+    def connectors(self) -> ConnectorRows:
+        """Connectors."""
+        return ConnectorRows(self.connection, self._keys)
 
     @cached_property
     def outbox(self) -> OutboxRows:

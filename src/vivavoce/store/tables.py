@@ -197,6 +197,26 @@ voiceprints = Table(
     Index("ix_voiceprints_domain_id", "domain_id"),
 )
 
+# Telephony platforms whose calls are taken. Secrets are under the root key: a platform is told from
+# a stranger before its call is any domain's.
+connectors = Table(
+    "connectors",
+    metadata,
+    Column("connector_id", String(22), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("platform", String(16), nullable=False),
+    _domain_id(),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("speaker_from", String(256)),
+    Column("enrolls", Boolean, nullable=False),
+    Column("acceptance_threshold", Integer),
+    Column("risk_threshold", Integer),
+    Column("watchlist_id", String(22)),
+    Column("authentication_minimum_s", Integer),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_connectors_domain_id", "domain_id"),
+)
+
 sessions = Table(
     "sessions",
     metadata,
