@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -32,14 +33,23 @@ from vivavoce.events.sink import Sink
 from vivavoce.events.webhook import WebhookSink
 from vivavoce.foundation import Foundation
 from vivavoce.gateway.audio import AudioGateway
+from vivavoce.gateway.audiohook import AudioHookGateway
 from vivavoce.gateway.audiosocket import AudioSocketGateway
 from vivavoce.gateway.delivery import Patience
-from vivavoce.metrics import CONTENT_TYPE_LATEST, Metrics, generate_latest, new_registry
+from vivavoce.gateway.twilio import TwilioGateway
+from vivavoce.metrics import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Metrics,
+    generate_latest,
+    new_registry,
+)
 from vivavoce.models.engines import Engines
 from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.desk import SessionDesk
 from vivavoce.sessions.domains import DomainDesk, Reencryptor
 from vivavoce.sessions.outbox import StoredOutbox
+from vivavoce.sessions.reception import Reception
 from vivavoce.sessions.retention import Retention, Sweeper
 from vivavoce.settings import Settings
 from vivavoce.store.store import Store
@@ -58,6 +68,9 @@ _log = logging.getLogger(__name__)
 
 def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = None) -> Starlette:
     """The server as an ASGI application; its lifespan starts and drains what runs inside.
+
+    Its `state.drain` does the latter before, while the connections of calls are still there to be
+    told how they ended.
 
     Args:
         foundation: settings, keys, database and models.
@@ -126,7 +139,9 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         clock=clock,
     )
     patience = Patience(grace_s=settings.grace_s, idle_s=settings.idle_s)
-    gateway, telephone = AudioGateway(desk, patience), AudioSocketGateway(desk, patience)
+    telephone = AudioSocketGateway(desk, patience)
+    monitor = _Monitor(store, calls, metrics, registry, sinks=deliveries.names, clock=clock)
+    drain = partial(calls.drain, within_s=settings.drain_s)
     sweeper = Sweeper(store=store, clock=clock, retention=_retention(settings))
 
     upkeep = (
@@ -154,44 +169,78 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
             yield
         for task in tasks:
             task.cancel()
-        try:
-            async with asyncio.timeout(settings.drain_s):
-                await calls.drain()
+        await drain()  # for whoever serves this application otherwise than `vivavoce serve`
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
                 await engines.aclose()
-        except TimeoutError:
-            _log.warning("%d calls were cut off after %g s", len(calls), settings.drain_s)
         calls.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         await deliveries.stop()
         await _note_audit_head(store)
         store.close()
 
-    async def ready(_: Request) -> Response:
-        await store.read(lambda tx: tx.domains.exist())
-        return JSONResponse({"status": "ready", "calls": len(calls)})
-
-    async def show_metrics(_: Request) -> Response:
-        depths = await store.read(
-            lambda tx: {sink: tx.outbox.depth(sink) for sink in deliveries.names}
-        )
-        metrics.set_outbox_depths(depths, now_ms=clock.now_ms())
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", endpoint),  # first: it is what most requests are for
             Route("/healthz", _alive),
-            Route("/readyz", ready),
-            Route("/metrics", show_metrics),
-            WebSocketRoute("/v1/audio/{session_id}", gateway.serve),
-            WebSocketRoute("/v1/asterisk", gateway.serve_asterisk),
+            Route("/readyz", monitor.ready),
+            Route("/metrics", monitor.show_metrics),
+            *_audio_routes(desk, Reception(store=store, desk=desk, clock=clock), patience, clock),
         ],
         lifespan=lifespan,
     )
+    app.state.drain = drain
+    return app
+
+
+def _audio_routes(
+    desk: SessionDesk, reception: Reception, patience: Patience, clock: Clock
+) -> list[WebSocketRoute]:
+    audio = AudioGateway(desk, patience)
+    return [
+        WebSocketRoute("/v1/audio/{session_id}", audio.serve),
+        WebSocketRoute("/v1/asterisk", audio.serve_asterisk),
+        WebSocketRoute("/v1/audiohook", AudioHookGateway(reception, patience, clock).serve),
+        WebSocketRoute("/v1/twilio", TwilioGateway(reception, patience).serve),
+    ]
 
 
 async def _alive(_: Request) -> Response:
     return JSONResponse({"status": "alive"})
+
+
+class _Monitor:
+    """What monitoring asks."""
+
+    def __init__(
+        self,
+        store: Store,
+        calls: Calls,
+        metrics: Metrics,
+        registry: CollectorRegistry,
+        *,
+        sinks: Sequence[str],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._calls = calls
+        self._metrics = metrics
+        self._registry = registry
+        self._sinks = sinks
+        self._clock = clock
+
+    async def ready(self, _: Request) -> Response:
+        await self._store.read(lambda tx: tx.domains.exist())
+        if self._calls.draining:
+            return JSONResponse({"status": "shutting down"}, status_code=503)
+        return JSONResponse({"status": "ready", "calls": len(self._calls)})
+
+    async def show_metrics(self, _: Request) -> Response:
+        depths = await self._store.read(
+            lambda tx: {sink: tx.outbox.depth(sink) for sink in self._sinks}
+        )
+        self._metrics.set_outbox_depths(depths, now_ms=self._clock.now_ms())
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Upkeep:

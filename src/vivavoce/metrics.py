@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["CONTENT_TYPE_LATEST", "Metrics", "generate_latest", "new_registry"]
+__all__ = ["CONTENT_TYPE_LATEST", "CollectorRegistry", "Metrics", "generate_latest", "new_registry"]
 
 UNKNOWN_API = "unknown"
 INTERNAL = "InternalServerException"

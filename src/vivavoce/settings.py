@@ -204,7 +204,7 @@ class Settings(BaseSettings):
     ] = 5.0
     drain_s: Annotated[
         float, Field(ge=0, description="time to finish calls at shutdown, seconds")
-    ] = 20.0
+    ] = 15.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="least level logged")
     ] = "info"

@@ -107,5 +107,5 @@ async def house(store, vault, judge):
     if house.engines.held is not None:
         house.engines.held.set()
     async with asyncio.timeout(10):
-        await house.calls.drain()
+        await house.calls.drain(within_s=30)
     house.calls.close()

@@ -1,6 +1,7 @@
 """All live calls of this process: admission, look-up, drain."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,8 @@ from vivavoce.call.machine import CallMachine, Plan
 from vivavoce.call.runner import CallIdentity, Engines, Listener, LiveCall
 from vivavoce.call.speech import FrameDetector
 from vivavoce.errors import AtCapacity
+
+_log = logging.getLogger(__name__)
 
 
 class Calls:
@@ -31,7 +34,7 @@ class Calls:
         # Voice activity is arithmetic, and must not hold up the event loop.
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._live: dict[str, LiveCall] = {}
-        self._draining = False
+        self.draining = False
 
     def __len__(self) -> int:
         return len(self._live)
@@ -50,7 +53,7 @@ class Calls:
         Raises:
             AtCapacity: all places are taken, or the server is shutting down.
         """
-        if self._draining:
+        if self.draining:
             raise AtCapacity("The server is shutting down")
         if len(self._live) >= self._limit:
             raise AtCapacity(f"All {self._limit} places for live calls are taken; try again later")
@@ -75,10 +78,14 @@ class Calls:
         call.start()
         return call
 
-    async def drain(self) -> None:
-        """Admit no more calls, and end those that run."""
-        self._draining = True
-        await asyncio.gather(*(call.end() for call in list(self._live.values())))
+    async def drain(self, *, within_s: float) -> None:
+        """Admit no more calls, and end those that run; some may be cut off after `within_s`."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*(call.end() for call in list(self._live.values())))
+        except TimeoutError:
+            _log.warning("%d calls were cut off after %g s", len(self), within_s)
 
     def close(self) -> None:
         """Give the threads back; after `drain`."""

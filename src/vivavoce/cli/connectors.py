@@ -227,7 +227,7 @@ def _speaker_from(kind: _Kind, path: str | None) -> str | None:
 
 def _secret(kind: _Kind, file: str | None) -> str:
     if file is None and kind.makes_secret:
-        return base64.b64encode(new_secret()).decode()
+        return new_secret()
     if file is None and not sys.stdin.isatty():
         raise ConnectorError(
             f"--secret-file must name a file with the {kind.secret_name}, or - for standard input"

@@ -1,10 +1,12 @@
 """`vivavoce serve`."""
 
+import asyncio
 import errno
 import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -29,8 +31,11 @@ _PONG_TIMEOUT_S = 120.0
 _KEEP_ALIVE_S = 75
 """AWS clients keep connections for a while and are surprised by one that closes under a request."""
 
+_LAST_WORDS_S = 3.0
+"""Time for connections to be told how their calls ended, after the calls' own (`drain_s`)."""
+
 _LAST_ANSWERS_S = 5
-"""Time for requests that run at shutdown; calls have their own (`drain_s`), after it."""
+"""Time for requests that run at shutdown, after both."""
 
 _BACKLOG = 2048
 """Connections that may wait to be accepted; uvicorn's own default."""
@@ -69,9 +74,10 @@ def serve(
     listener = _listen(settings)
     audiosocket = _listen_for_audiosocket(settings)
     foundation = lay_foundation(settings)
+    app = build_app(foundation, audiosocket=audiosocket)
     server = _Server(
         uvicorn.Config(
-            build_app(foundation, audiosocket=audiosocket),
+            app,
             log_config=None,
             access_log=False,
             http=HttpProtocol,
@@ -87,7 +93,8 @@ def serve(
             # Believed from anybody, they would let a client choose its own address.
             proxy_headers=settings.trusted_proxies is not None,
             forwarded_allow_ips=settings.trusted_proxies,
-        )
+        ),
+        drain=app.state.drain,
     )
     _announce(settings, port=listener.getsockname()[1])
     if audiosocket is not None:
@@ -101,6 +108,17 @@ def serve(
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, *, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the calls before their connections: uvicorn closes these without a word."""
+        await self._drain()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_S)
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal; at a second Ctrl-C leave at once."""
         if self.should_exit and sig == signal.SIGINT:

@@ -103,6 +103,11 @@ class AudioHookStream:
         self._state = "over"
         return []
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has closed the session, or the connection is over."""
+        return self._state == "over"
+
     # --- what we say
 
     def take_answers(self) -> list[str]:

@@ -318,6 +318,19 @@ class SessionDesk:
 
     # --- what the gateway asks
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server is shutting down."""
+        return self._calls.draining
+
+    def check_admission(self) -> None:
+        """Make sure that one more call may begin.
+
+        Raises:
+            AtCapacity: all places are taken, or the server is shutting down.
+        """
+        self._calls.check_admission()
+
     async def open_stream(self, session_id: str, token: str) -> LiveCall:
         """Take up a session's stream: begin its call, or go on with it after a lost connection.
 

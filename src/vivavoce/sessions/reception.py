@@ -39,6 +39,19 @@ class Reception:
         self._desk = desk
         self._clock = clock
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server is shutting down."""
+        return self._desk.is_closing
+
+    def check_admission(self) -> None:
+        """Make sure that one more call may begin.
+
+        Raises:
+            AtCapacity: all places are taken, or the server is shutting down.
+        """
+        self._desk.check_admission()
+
     async def connectors(self, platform: Platform) -> list[Connector]:
         """The connectors of a platform, with their secrets."""
         return await self._store.read(lambda tx: tx.connectors.of(platform))

@@ -4,6 +4,7 @@ Their secrets are sealed under the root key: a platform is told from a stranger 
 which domain its call is for.
 """
 
+import base64
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -60,15 +61,20 @@ class Connector:
     authentication_minimum_s: int | None = None
     created_ms: int
 
+    @property
+    def secret_bytes(self) -> bytes:
+        """A secret that is bytes, which were given out in base64."""
+        return base64.b64decode(self.secret)
+
 
 def new_connector_id() -> str:
     """An id that nobody has."""
     return unique_id()
 
 
-def new_secret() -> bytes:
-    """A secret that nobody can guess."""
-    return secrets.token_bytes(_SECRET_BYTES)
+def new_secret() -> str:
+    """A secret that nobody can guess: bytes, in base64."""
+    return base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 def check_name(name: str) -> None:

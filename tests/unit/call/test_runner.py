@@ -31,7 +31,7 @@ async def calls(engines):
     calls = Calls(engines=engines, new_detector=LoudDetector, limit=2, inbox_s=4.0, threads=1)
     yield calls
     async with asyncio.timeout(5):
-        await calls.drain()
+        await calls.drain(within_s=30)
     calls.close()
 
 
@@ -133,7 +133,7 @@ async def test_over_the_limit_a_call_is_refused_until_a_place_is_free(calls, lis
 async def test_draining_ends_what_runs_and_admits_nothing(calls, listener):
     call = begin(calls, listener)
     await call.inbox.put(voice(3, 12))
-    await calls.drain()
+    await calls.drain(within_s=30)
     assert listener.names == ["evidence"] * 4 + ["end"]
     with pytest.raises(AtCapacity):
         begin(calls, listener)
