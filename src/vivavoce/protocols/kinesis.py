@@ -139,6 +139,8 @@ class KinesisStream:
             if self._latest is not None and number <= self._latest:
                 return []
             self._latest = number
+        if not fragment.blocks:
+            return []
         try:
             return self._hear(fragment, is_newer=number is not None)
         except _NotServedError as error:
