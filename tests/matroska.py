@@ -68,7 +68,7 @@ def fragment(
     caller=None,
     agent=None,
     *,
-    contact=CONTACT,
+    contact: str | None = CONTACT,
     at_ms=None,
     number=None,
     names=(CALLER, AGENT),

@@ -34,6 +34,7 @@ from vivavoce.foundation import Foundation
 from vivavoce.gateway.audio import AudioGateway
 from vivavoce.gateway.audiosocket import AudioSocketGateway
 from vivavoce.gateway.delivery import Patience
+from vivavoce.gateway.kinesis import KinesisGateway
 from vivavoce.metrics import CONTENT_TYPE_LATEST, Metrics, generate_latest, new_registry
 from vivavoce.models.engines import Engines
 from vivavoce.sessions.announcer import Announcer
@@ -100,6 +101,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
     domains = DomainDesk(
         store=store, keys=vault, clock=clock, reencryptor=reencryptor, end_calls=desk.end_calls
     )
+    gateway, telephone, kinesis = _gateways(desk, settings)
     directory = DomainDirectory(store)
     keys = KeyDirectory(lambda: store.read(lambda tx: tx.access_keys.all()), clock)
     service = load_service_model()
@@ -109,6 +111,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         services=Services(
             store=store,
             desk=desk,
+            reader=kinesis,
             domains=domains,
             announcer=announcer,
             consent_given=settings.consent,
@@ -125,8 +128,6 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         account_id=settings.account_id,
         clock=clock,
     )
-    patience = Patience(grace_s=settings.grace_s, idle_s=settings.idle_s)
-    gateway, telephone = AudioGateway(desk, patience), AudioSocketGateway(desk, patience)
     sweeper = Sweeper(store=store, clock=clock, retention=_retention(settings))
 
     upkeep = (
@@ -150,7 +151,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         deliveries.start()
         tasks = [asyncio.create_task(one.run()) for one in upkeep]
         tasks.append(asyncio.create_task(reencryptor.run()))
-        async with telephone.listening(audiosocket):
+        async with telephone.listening(audiosocket), kinesis.reading():
             yield
         for task in tasks:
             task.cancel()
@@ -187,6 +188,17 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
             WebSocketRoute("/v1/asterisk", gateway.serve_asterisk),
         ],
         lifespan=lifespan,
+    )
+
+
+def _gateways(
+    desk: SessionDesk, settings: Settings
+) -> tuple[AudioGateway, AudioSocketGateway, KinesisGateway]:
+    patience = Patience(grace_s=settings.grace_s, idle_s=settings.idle_s)
+    return (
+        AudioGateway(desk, patience),
+        AudioSocketGateway(desk, patience),
+        KinesisGateway(desk, patience, endpoint_url=settings.kinesis_endpoint_url),
     )
 
 

@@ -23,6 +23,7 @@ VivavoceError
 ├── StreamError
 │   ├── StreamTokenRejected        wrong, expired, or made for another session
 │   ├── AlreadyStreaming           a second connection on a live stream
+│   ├── SourceRefused              a stream that we are to read cannot be read; says why
 │   └── PeerIdle                   a connection on which nothing came for too long; idle_s
 ├── ModelError
 │   ├── ModelMissing               not installed; says which command installs it
@@ -169,6 +170,10 @@ class StreamTokenRejected(StreamError):
 
 class AlreadyStreaming(StreamError):
     """A second connection was tried on a stream that has one."""
+
+
+class SourceRefused(StreamError):
+    """A stream that was to be read cannot be read; trying again does not help."""
 
 
 class PeerIdle(StreamError):
