@@ -3,11 +3,14 @@
 import time
 import uuid
 
+import boto3
 import pytest
 
+from tests.contact_flow import invoked, load_function
 from tests.kinesis import ARN, KinesisVideo
 from tests.matroska import FIRST_NUMBER, NEXT_CONTACT, call, document, fragment, tags
 from tests.server import as_bytes, complaints, new_domain, wait_for
+from vivavoce.api.description import data_path
 
 BEFORE = str(FIRST_NUMBER - 1)
 SECOND = bytes(16 * 1024)
@@ -91,6 +94,37 @@ def test_a_call_is_heard_and_decided_on(contact, voices):
     assert contact.stream.selectors == [
         {"StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": BEFORE}
     ]
+
+
+def test_a_contact_flow_with_the_examples_function_gets_its_words(
+    contact, kinesis_server, voices, monkeypatch
+):
+    access_key, secret = kinesis_server.access_key
+    for name, value in {
+        "AWS_DATA_PATH": str(data_path()),
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_VOICE_ID": kinesis_server.url,
+        "VOICE_DOMAIN_ID": contact.domain_id,
+        "VOICE_ACCESS_KEY_ID": access_key,
+        "VOICE_SECRET_ACCESS_KEY": secret,
+    }.items():
+        monkeypatch.setenv(name, value)
+    # The default session keeps the data path of whoever used it first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    function = load_function()
+
+    def invoke(action):
+        event = invoked(action, contact.name, contact.arn, BEFORE, CustomerId="customer-1")
+        return function.lambda_handler(event, None)
+
+    invoke("start")
+    inconclusive = {"voiceAuthentication": "NotEnrolled", "fraudDetection": "Inconclusive"}
+    contact.wait_for("ONGOING")
+    assert inconclusive.items() <= invoke("check").items()
+    contact.stream.put(*call(as_bytes(voices.customer(seconds=14))))
+    wait_for(lambda: invoke("check")["fraudDetection"] == "LowRisk")
+    assert invoke("check")["enrollmentStatus"] == "NotEnrolled"
+    function._voice_id().close()
 
 
 def test_what_comes_while_the_call_lasts_is_heard_as_it_comes(contact):
