@@ -300,7 +300,8 @@ class _Download:
             self._hand_over(error)
 
     def _hand_over(self, item: bytes | Exception | None) -> None:
-        self._room.acquire()
+        if not self._stopped:
+            self._room.acquire()
         if not self._stopped:
             with contextlib.suppress(RuntimeError):  # the loop has closed
                 self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)

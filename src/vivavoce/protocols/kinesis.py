@@ -76,14 +76,14 @@ class KinesisStream:
         self._reader = MatroskaReader()
         self._fragment = _Fragment()
         self._contact: str | None = None
-        self._latest: int | None = None
+        self._latest: str | None = None
         self._line: _Line | None = None
         self._closed = False
 
     @property
     def latest_fragment(self) -> str | None:
         """Number of the last fragment that was heard; after it the next connection goes on."""
-        return None if self._latest is None else str(self._latest)
+        return self._latest
 
     def receive_bytes(self, data: bytes) -> list[WireEvent]:
         """Take what came, cut anyhow; what comes after the end of the call is not looked at."""
@@ -129,14 +129,14 @@ class KinesisStream:
     def _complete(self) -> list[WireEvent]:
         """The fragment is whole: hear it, unless it is another call's, or was heard before."""
         fragment = self._fragment
-        self._fragment = _Fragment(tracks=fragment.tracks)
+        self._fragment = fragment.following()
         contact = fragment.tags.get(_CONTACT)
         if contact is not None and self._contact not in (None, contact):
             return self._end()
         self._contact = contact or self._contact
-        number = _decimal(fragment.tags.get(_NUMBER))
+        number = fragment.number
         if number is not None:
-            if self._latest is not None and number <= self._latest:
+            if self._latest is not None and int(number) <= int(self._latest):
                 return []
             self._latest = number
         if not fragment.blocks:
@@ -180,11 +180,25 @@ class _Fragment:
     blocks: list[Block] = field(default_factory=list[Block])
     held_bytes: int = 0
 
+    @property
+    def number(self) -> str | None:
+        """Source: the service description of kinesis-video-media, FragmentNumberString."""
+        text = self.tags.get(_NUMBER, "")
+        return text if re.fullmatch("[0-9]{1,128}", text) else None
+
+    def following(self) -> "_Fragment":
+        """What comes next in the same document, where the tracks are the same."""
+        fragment = _Fragment()
+        for track in self.tracks.values():
+            fragment.add(track)
+        return fragment
+
     def add(self, event: Track | Block | Tags) -> None:
         self.held_bytes += _EVENT_BYTES
         match event:
-            case Track(number=number):
+            case Track(number=number, name=name, codec=codec):
                 self.tracks[number] = event
+                self.held_bytes += len(name) + len(codec)
             case Tags(values=values):
                 self.tags |= values
                 self.held_bytes += sum(len(name) + len(values[name]) for name in values)
@@ -224,11 +238,6 @@ def _linear_rate(track: Track, mime_type: str | None) -> int:
     if not (rate_hz.is_integer() and LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ):
         raise _NotServedError(f"Track {track.name!r} has {rate_hz:g} samples a second")
     return int(rate_hz)
-
-
-def _decimal(text: str | None) -> int | None:
-    """A fragment's number. Source: GetMedia, FragmentNumberString: up to 128 digits."""
-    return int(text) if text is not None and re.fullmatch("[0-9]{1,128}", text) else None
 
 
 @dataclass(frozen=True, slots=True)
