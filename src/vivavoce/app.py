@@ -36,6 +36,7 @@ from vivavoce.gateway.audio import AudioGateway
 from vivavoce.gateway.audiohook import AudioHookGateway
 from vivavoce.gateway.audiosocket import AudioSocketGateway
 from vivavoce.gateway.delivery import Patience
+from vivavoce.gateway.kinesis import KinesisGateway
 from vivavoce.gateway.twilio import TwilioGateway
 from vivavoce.metrics import (
     CONTENT_TYPE_LATEST,
@@ -113,6 +114,8 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
     domains = DomainDesk(
         store=store, keys=vault, clock=clock, reencryptor=reencryptor, end_calls=desk.end_calls
     )
+    patience = Patience(grace_s=settings.grace_s, idle_s=settings.idle_s)
+    kinesis = KinesisGateway(desk, patience, endpoint_url=settings.kinesis_endpoint_url)
     directory = DomainDirectory(store)
     keys = KeyDirectory(lambda: store.read(lambda tx: tx.access_keys.all()), clock)
     service = load_service_model()
@@ -122,6 +125,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         services=Services(
             store=store,
             desk=desk,
+            reader=kinesis,
             domains=domains,
             announcer=announcer,
             consent_given=settings.consent,
@@ -138,7 +142,6 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         account_id=settings.account_id,
         clock=clock,
     )
-    patience = Patience(grace_s=settings.grace_s, idle_s=settings.idle_s)
     telephone = AudioSocketGateway(desk, patience)
     monitor = _Monitor(store, calls, metrics, registry, sinks=deliveries.names, clock=clock)
     drain = partial(calls.drain, within_s=settings.drain_s)
@@ -165,7 +168,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         deliveries.start()
         tasks = [asyncio.create_task(one.run()) for one in upkeep]
         tasks.append(asyncio.create_task(reencryptor.run()))
-        async with telephone.listening(audiosocket):
+        async with telephone.listening(audiosocket), kinesis.reading():
             yield
         for task in tasks:
             task.cancel()

@@ -25,6 +25,7 @@ VivavoceError
 │   ├── StreamTokenRejected        wrong, expired, or made for another session
 │   ├── CallRefused                a platform is not who it says, or its call is not for its domain
 │   ├── AlreadyStreaming           a second connection on a live stream
+│   ├── SourceRefused              a stream that we are to read cannot be read; says why
 │   └── PeerIdle                   a connection on which nothing came for too long; idle_s
 ├── ModelError
 │   ├── ModelMissing               not installed; says which command installs it
@@ -179,6 +180,10 @@ class CallRefused(StreamError):
 
 class AlreadyStreaming(StreamError):
     """A second connection was tried on a stream that has one."""
+
+
+class SourceRefused(StreamError):
+    """A stream that was to be read cannot be read; trying again does not help."""
 
 
 class PeerIdle(StreamError):

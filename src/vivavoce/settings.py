@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     audiosocket_host: Annotated[str, Field(description="address for AudioSocket to listen on")] = (
         "127.0.0.1"
     )
+    kinesis_endpoint_url: Annotated[
+        str | None, Field(description="another Kinesis Video Streams than AWS's own")
+    ] = None
     grace_s: Annotated[
         float, Field(ge=0, description="time to reconnect a lost stream, seconds")
     ] = 10.0

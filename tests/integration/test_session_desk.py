@@ -16,6 +16,7 @@ from vivavoce.errors import (
     InvalidRequest,
     NotEnoughSpeech,
     NotFound,
+    SourceRefused,
     StreamTokenRejected,
 )
 from vivavoce.sessions.retention import Retention, Sweeper
@@ -608,3 +609,31 @@ async def test_no_more_than_half_a_minute_of_speech_is_kept(house):
         await house.stream(ANNA, 14)
     assert await kept_s(house) == 30
     assert (await house.session()).speech_s == 30
+
+
+async def test_a_stream_that_is_given_up_has_ended_and_is_announced_as_failed(house):
+    session, token = await house.start()
+    error = SourceRefused("there is no such stream")
+    await house.desk.give_up_stream(session.session_id, session.stream_number, error)
+    assert (await announced(house))[-1] == ("START_SESSION", "STREAMING_FAILED")
+    assert (await house.announced())[-1]["errorInfo"] == {
+        "errorCode": 400,
+        "errorMessage": "there is no such stream",
+        "errorType": "BAD_REQUEST",
+    }
+    now, _ = await house.desk.describe(rows.DOMAIN_ID, "call")
+    assert now.streaming_status == "ENDED"
+    with pytest.raises(StreamTokenRejected):
+        await house.open(session, token)
+    again, _ = await house.start()
+    assert again.stream_number == session.stream_number + 1
+
+
+async def test_a_stream_that_has_begun_and_the_next_one_cannot_be_given_up(house):
+    session, token = await house.start()
+    error = SourceRefused("there is no such stream")
+    await house.desk.give_up_stream(session.session_id, session.stream_number + 1, error)
+    await house.open(session, token)
+    await house.desk.give_up_stream(session.session_id, session.stream_number, error)
+    now, _ = await house.desk.describe(rows.DOMAIN_ID, "call")
+    assert now.streaming_status == "ONGOING"

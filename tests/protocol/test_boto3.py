@@ -242,7 +242,7 @@ def test_with_our_data_path_a_session_is_started(extended, url):
     assert answer["StreamUrl"] == f"ws://{url.removeprefix('http://')}/v1/audio/x"
     with pytest.raises(extended.exceptions.ServiceQuotaExceededException):
         extended.start_session(DomainId=DOMAIN_ID, SessionName="one-too-many")
-    with pytest.raises(extended.exceptions.ValidationException, match="enum value set"):
+    with pytest.raises(extended.exceptions.ValidationException, match="regular expression"):
         extended.start_session(DomainId=DOMAIN_ID, AudioSource="Pigeon")
 
 

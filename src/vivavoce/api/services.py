@@ -1,7 +1,7 @@
 """What handlers work with."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from vivavoce.api.context import Context
 from vivavoce.api.paging import Pager
@@ -9,7 +9,23 @@ from vivavoce.clock import Clock
 from vivavoce.sessions.announcer import Announcer
 from vivavoce.sessions.desk import SessionDesk
 from vivavoce.sessions.domains import DomainDesk
+from vivavoce.store.records import Session
 from vivavoce.store.store import Store
+
+
+class StreamReader(Protocol):
+    """Fetches a call's audio from where its platform puts it."""
+
+    def read(self, session: Session, token: str, *, arn: str, after: str | None) -> None:
+        """Begin to feed a session's stream; returns at once.
+
+        Args:
+            session: as it was started.
+            token: of its stream.
+            arn: of the Kinesis video stream that the audio is put on.
+            after: number of the fragment that it begins after; None: what comes from now on.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +35,7 @@ class Services:
     Attributes:
         store: the state.
         desk: everything about sessions.
+        reader: fetches the audio that is not sent to us.
         domains: what is done to domains as a whole.
         announcer: tells the world what happened.
         consent_given: whether the operator has acknowledged what the law asks of him.
@@ -29,6 +46,7 @@ class Services:
 
     store: Store
     desk: SessionDesk
+    reader: StreamReader
     domains: DomainDesk
     announcer: Announcer
     consent_given: bool

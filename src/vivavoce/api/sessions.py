@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from vivavoce.api import shapes
 from vivavoce.api.services import Request
+from vivavoce.errors import InvalidRequest
 from vivavoce.ids import is_generated
 from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import Announcement, RegistrationData
@@ -19,6 +20,7 @@ from vivavoce.sessions.documents import (
 from vivavoce.store.tokens import ClientToken
 
 _PAGE_SIZE = 100
+_WEBSOCKET = "WebSocket"
 
 
 async def evaluate_session(
@@ -35,7 +37,8 @@ async def evaluate_session(
 async def start_session(
     context: Request, request: shapes.StartSessionRequest
 ) -> shapes.StartSessionResponse:
-    """Start a session, or a new stream of an ended one."""
+    """Start a session, or a new stream of an ended one, and its reader if it needs one."""
+    arn, after = _audio_source(request)
     wanted = StartRequest(
         domain_id=request["DomainId"],
         name=request.get("SessionName"),
@@ -54,9 +57,13 @@ async def start_session(
         )
     ):
         session, token = await context.services.desk.start(wanted)
-    base = context.services.public_url or f"ws://{context.host}"
-    url = f"{base}/v1/audio/{quote(session.session_id, safe='')}?token={quote(token)}"
-    response = {"Session": session_document(session, None), "StreamUrl": url}
+    response: dict[str, Any] = {"Session": session_document(session, None)}
+    if arn is None:
+        base = context.services.public_url or f"ws://{context.host}"
+        url = f"{base}/v1/audio/{quote(session.session_id, safe='')}?token={quote(token)}"
+        response["StreamUrl"] = url
+    else:
+        context.services.reader.read(session, token, arn=arn, after=after)
     return cast("shapes.StartSessionResponse", response)
 
 
@@ -177,6 +184,19 @@ def _telling_failure(
             error=error,
         )
     )
+
+
+def _audio_source(request: shapes.StartSessionRequest) -> tuple[str | None, str | None]:
+    """The Kinesis video stream to read, if it is one, and the fragment to begin after."""
+    source, after = request.get("AudioSource", _WEBSOCKET), request.get("StartFragmentNumber")
+    if source != _WEBSOCKET:
+        return source, after
+    if after is not None:
+        raise InvalidRequest(
+            "StartFragmentNumber belongs to a Kinesis video stream; give that one's ARN as "
+            "AudioSource"
+        )
+    return None, None
 
 
 def _options(request: shapes.StartSessionRequest | shapes.UpdateSessionRequest) -> SessionOptions:

@@ -9,9 +9,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, NotRequired, TypeAlias, TypedDict
 
-AudioSource: TypeAlias = Literal[
-    "WebSocket",
-]
 AuthenticationDecision: TypeAlias = Literal[
     "ACCEPT",
     "REJECT",
@@ -647,7 +644,8 @@ class StartSessionRequest(TypedDict):
     AuthenticationConfiguration: NotRequired[AuthenticationConfiguration]
     FraudDetectionConfiguration: NotRequired[FraudDetectionConfiguration]
     StreamingConfiguration: NotRequired[StreamingConfiguration]
-    AudioSource: NotRequired[AudioSource]
+    AudioSource: NotRequired[str]
+    StartFragmentNumber: NotRequired[str]
     ClientToken: NotRequired[str]
 
 

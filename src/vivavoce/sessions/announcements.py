@@ -28,6 +28,7 @@ from vivavoce.errors import (
     NotEnoughSpeech,
     NotFound,
     QuotaExceeded,
+    SourceRefused,
     Throttled,
 )
 from vivavoce.ids import is_generated, unique_id
@@ -60,7 +61,7 @@ _ERRORS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], .
     (Conflict, 409, "CONFLICT"),
     ((QuotaExceeded, AtCapacity), 402, "SERVICE_QUOTA_EXCEEDED"),
     (NotEnoughSpeech, 400, "NOT_ENOUGH_SPEECH"),
-    ((InvalidRequest, AudioError), 400, "BAD_REQUEST"),
+    ((InvalidRequest, AudioError, SourceRefused), 400, "BAD_REQUEST"),
     ((AccessDenied, KeyDenied), 403, "ACCESS_DENIED"),
     (Throttled, 429, "THROTTLED"),
 )

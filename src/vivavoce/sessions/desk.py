@@ -400,6 +400,34 @@ class SessionDesk:
         call = None if session is None else self._calls.find(session.session_id)
         return None if call is None or call.inbox.closed else call
 
+    async def give_up_stream(
+        self, session_id: str, stream_number: int, error: VivavoceError
+    ) -> None:
+        """End a stream that nobody opened, and never will, and tell why.
+
+        Args:
+            session_id: the session.
+            stream_number: which stream of it; nothing is done if that one has begun or ended.
+            error: why.
+
+        Raises:
+            NotFound: no such session.
+        """
+
+        def work(tx: Transaction) -> None:
+            session = self._current(tx.sessions.get_by_id(session_id))
+            pending = session.streaming_status == "PENDING_CONFIGURATION"
+            if not pending or session.stream_number != stream_number:
+                return
+            now_ms = self._clock.now_ms()
+            failed = tx.sessions.update(
+                session, streaming_status="ENDED", ended_ms=now_ms, updated_ms=now_ms
+            )
+            self._announce_stream(tx, failed, "STREAMING_FAILED", error)
+
+        async with self._doors.of(session_id):
+            await self._store.write(work)
+
     async def _take_up(self, session: Session) -> LiveCall:
         call = self._calls.find(session.session_id)
         if call is None or call.inbox.closed or _stream_of(call) != session.stream_number:

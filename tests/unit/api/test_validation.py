@@ -135,7 +135,8 @@ def test_each_limit_is_enforced(member, value, constraint):
         ("CreateDomain", {"Name": "x\n"}, "regular expression"),
         ("CreateDomain", {"Description": "tab\there"}, "regular expression"),
         ("StartSession", {"AuthenticationEnabled": 1}, "must be a boolean"),
-        ("StartSession", {"AudioSource": "Carrier pigeon"}, "enum value set: [WebSocket]"),
+        ("StartSession", {"AudioSource": "Carrier pigeon"}, "regular expression"),
+        ("StartSession", {"StartFragmentNumber": "-1"}, "regular expression"),
         (
             "StartSession",
             {"StreamingConfiguration": {"AuthenticationMinimumSpeechInSeconds": 4}},
