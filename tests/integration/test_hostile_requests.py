@@ -16,6 +16,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.server import hear_out, new_domain, open_stream, send, wait_for
+from vivavoce.gateway.http import HEAD_S
 
 UNKNOWN_DOMAIN = "aaaaaaaaaaaaaaaaaaaaaa"
 UNKNOWN_ID = "id#aaaaaaaaaaaaaaaaaaaaaa"
@@ -240,6 +241,32 @@ def test_the_server_answers_while_twenty_clients_flood_it(server, client, domain
     assert outcomes.count(1000) == 10
     assert outcomes.count("asked") == 10
     assert slowest_s < 2
+
+
+# --- slowness
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [],
+        [b"GET /v1/audio/x HTTP/1.1\r\nUpgrade: websocket\r\n"],
+        [b"GET /", *[b"x"] * 40],
+    ],
+    ids=["silent", "half a handshake", "a byte now and then"],
+)
+def test_a_request_that_does_not_come_to_its_end_is_given_up(server, pieces):
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=HEAD_S + 10) as slow:
+        for piece in pieces:
+            try:
+                slow.sendall(piece)
+            except OSError:
+                break
+            time.sleep(0.5 if len(pieces) > 1 else 0)
+        answer = slow.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert HEAD_S - 1 < time.monotonic() - began < HEAD_S + 15
 
 
 # --- stopping
