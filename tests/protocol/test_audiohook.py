@@ -372,3 +372,27 @@ def test_a_connector_that_was_removed_takes_no_more_calls(server, connector, gen
     subprocess.run([*command, "--data-dir", str(server.data_dir)], check=True, capture_output=True)
     with genesys:
         assert genesys.expect("disconnect")["reason"] == "unauthorized"
+
+
+def test_a_peer_that_falls_silent_is_let_go_and_one_that_pings_is_not(serve):
+    server = serve(idle_s=2)
+    connector = add_connector(server, "genesys", "--domain", new_domain(server.client()))
+    with Genesys(server, connector) as genesys:
+        genesys.open()
+        genesys.expect("opened")
+        genesys.send("paused")
+        for _ in range(6):
+            time.sleep(0.7)
+            genesys.send("ping")
+            genesys.expect("pong")
+        told = genesys.expect("disconnect")
+        assert told["reason"] == "error"
+        assert "Nothing came for 2 s" in told["info"]
+        genesys.close("disconnect")
+
+
+def test_a_connection_that_opens_nothing_is_let_go(server, genesys):
+    began = time.monotonic()
+    with genesys:
+        assert "Nothing came" in genesys.expect("disconnect")["info"]
+    assert 8 < time.monotonic() - began < 20

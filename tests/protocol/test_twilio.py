@@ -245,3 +245,34 @@ def test_a_session_that_is_ended_closes_the_connection(twilio, session, client, 
             twilio.socket.recv(timeout=30)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1000
+
+
+def test_a_peer_that_falls_silent_is_let_go(serve, token):
+    server = serve(idle_s=1)
+    client = server.client()
+    domain_id = new_domain(client)
+    add_connector(server, "twilio", "--domain", domain_id, "--secret-file", "-", stdin=token)
+    with Twilio(server, token) as twilio:
+        twilio.start()
+        twilio.speak(tone(2))
+        assert twilio.close_code() == 4408
+    session = client.describe_session(DomainId=domain_id, SessionNameOrId=twilio.call_sid)
+    assert session["Session"]["StreamingStatus"] == "ENDED"
+    assert session["Session"]["AudioProgress"]["ReceivedSeconds"] == pytest.approx(2)
+
+
+def test_a_flood_is_made_to_wait_and_nothing_of_it_is_lost(serve, token):
+    server = serve(inbox_s=5)
+    client = server.client()
+    domain_id = new_domain(client)
+    add_connector(server, "twilio", "--domain", domain_id, "--secret-file", "-", stdin=token)
+    with Twilio(server, token) as twilio:
+        twilio.start()
+        twilio.speak(tone(120))
+        twilio.stop()
+        assert twilio.close_code() == 1000
+    progress = client.describe_session(DomainId=domain_id, SessionNameOrId=twilio.call_sid)[
+        "Session"
+    ]["AudioProgress"]
+    assert progress["ReceivedSeconds"] == pytest.approx(120)
+    assert progress["LostSeconds"] == 0

@@ -86,7 +86,8 @@ class TwilioGateway:
             await call.end()
         if outcome.refusal is not None:
             _log.warning("session %s: Twilio: %s", call.identity.session_id, outcome.refusal)
-            return CloseCode.INVALID_TEXT
+            idle = isinstance(outcome.refusal, PeerIdle)
+            return CloseCode.IDLE if idle else CloseCode.INVALID_TEXT
         return CloseCode.DONE
 
     async def _greet(
