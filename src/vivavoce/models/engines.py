@@ -11,7 +11,7 @@ from vivavoce.models.card import Model, load_model
 from vivavoce.models.registry import find
 from vivavoce.models.speaker import SpeakerEncoder
 from vivavoce.models.spoof import SpoofDetector
-from vivavoce.models.vad import SpeechDetector
+from vivavoce.models.vad import SpeechDetector, load_network
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import SpoofEvidence
 
@@ -26,6 +26,7 @@ class Models:
     """
 
     def __init__(self, speaker: Model, spoof: Sequence[Model]) -> None:
+        load_network()
         self.encoder = SpeakerEncoder(speaker)
         self.spoof = SpoofDetector(*spoof)
         self.judge = Judge(
