@@ -171,7 +171,7 @@ class FakeEngines:
             raise self.failure
         return self.vectors.get(level_of(speech), towards(0))
 
-    async def judge(self, speech):
+    async def judge(self, speech, memory=None):
         vector = await self.embed(speech)
         return vector, self.spoofs.get(level_of(speech), spoof_evidence())
 
