@@ -341,7 +341,7 @@ def test_a_sender_that_rushes_is_made_to_wait(server, start):
 
         highest = max_memory_while(server, rush)
         reset(raw)
-    assert sent < 80e6  # without waiting it would be thousands
+    assert sent < 500e6  # without waiting it would be thousands
     assert highest - before < 40e6
 
 

@@ -248,13 +248,14 @@ class CallMachine:
 
     def _collect(self, found: list[Speech]) -> list[Event]:
         events: list[Event] = []
+        checkpoints = self._plan.checkpoints()
         for speech in found:
             if self.complete:
                 break
             self._meter.add_speech(speech.samples)
             self._speech.append(speech)
             before, self._net_samples = self._net_samples, self._net_samples + len(speech.samples)
-            if any(before < mark <= self._net_samples for mark in self._plan.checkpoints()):
+            if any(before < mark <= self._net_samples for mark in checkpoints):
                 events.append(self._ask())
             if self.complete:
                 events.append(SpeechComplete())

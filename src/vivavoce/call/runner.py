@@ -30,9 +30,9 @@ from vivavoce.scoring.spoofing import SpoofEvidence
 _log = logging.getLogger(__name__)
 
 _LISTEN_S = 0.1
-_LISTEN_SAMPLES = round(_LISTEN_S * CALL_RATE_HZ)
-"""A call is listened to ten times a second: what comes every 20 ms is not worth a change of threads
-each time."""
+_LISTEN_SAMPLES = round(0.08 * CALL_RATE_HZ)
+"""A call is listened to about ten times a second: what comes every 20 ms is not worth a change of
+threads each time."""
 
 _PIECE_SAMPLES = CALL_RATE_HZ // 2
 """No more at once: a thread that listens to one call is not free for others."""

@@ -51,8 +51,13 @@ _HEADER_NUMBERS = 22
 
 def windows_of(frames: npt.NDArray[np.int16]) -> Floats:
     """The overlapping windows of some frames, (n, 512): the network's input, (4 * n, 256)."""
-    audio = frames.astype(np.float32) / np.float32(32767)
-    mirrored = np.pad(audio, ((0, 0), (_MARGIN_SAMPLES, _MARGIN_SAMPLES)), mode="reflect")
+    margin = _MARGIN_SAMPLES
+    mirrored = np.empty((len(frames), FRAME_SAMPLES + 2 * margin), np.float32)
+    audio = mirrored[:, margin:-margin]
+    np.divide(frames, np.float32(32767), out=audio)
+    # By hand, since numpy.pad takes longer than the rest of this together.
+    mirrored[:, :margin] = audio[:, margin:0:-1]
+    mirrored[:, -margin:] = audio[:, -2 : -2 - margin : -1]
     windows = np.lib.stride_tricks.sliding_window_view(mirrored, _WINDOW_SAMPLES, axis=1)
     return windows[:, ::_HOP_SAMPLES].reshape(-1, _WINDOW_SAMPLES)
 
