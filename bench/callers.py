@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -155,9 +156,7 @@ def _recording(samples: Samples, models: Models) -> Recording:
     ]
     return Recording(
         samples=heard,
-        messages=[
-            masked(_BINARY, part.tobytes()) for part in codes.reshape(-1, MESSAGE_SAMPLES)
-        ],
+        messages=[masked(_BINARY, part.tobytes()) for part in codes.reshape(-1, MESSAGE_SAMPLES)],
         marks=marks,
         heard_messages=heard_messages,
         voice=models.embed(needed[-1].speech if needed else heard),
@@ -440,12 +439,10 @@ def usage_of(pid: int, now_s: float) -> Usage:
     """Read what a process used."""
 
     def cpu_s(path: str) -> float:
-        with open(path, encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
+        fields = Path(path).read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-        pages = int(file.read().split()[1])
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return Usage(
         cpu_s=cpu_s(f"/proc/{pid}/stat"),
         first_thread_s=cpu_s(f"/proc/{pid}/task/{pid}/stat"),

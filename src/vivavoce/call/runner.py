@@ -41,9 +41,7 @@ _PIECE_SAMPLES = CALL_RATE_HZ // 2
 class Engines(Protocol):
     """What judges speech; shared by all calls."""
 
-    async def judge(
-        self, speech: Samples, memory: Memory
-    ) -> tuple[Floats, SpoofEvidence | None]:
+    async def judge(self, speech: Samples, memory: Memory) -> tuple[Floats, SpoofEvidence | None]:
         """The voice as a vector, shape (dimension,), and what the speech says of spoofing.
 
         `memory` is the call's: what is found of its speech is looked up and kept there.

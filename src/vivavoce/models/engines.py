@@ -60,9 +60,7 @@ class Models:
         """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""
         return self.encoder.embed(to_float(speech), CALL_RATE_HZ)
 
-    def spoof_evidence(
-        self, speech: Samples, memory: Memory | None = None
-    ) -> SpoofEvidence | None:
+    def spoof_evidence(self, speech: Samples, memory: Memory | None = None) -> SpoofEvidence | None:
         """What net speech, shape (n,) at the call rate, says of spoofing; None if too short."""
         try:
             return self.spoof.judge(to_float(speech), memory)

@@ -166,14 +166,16 @@ class _Graph:
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def add(self, operator: str, *inputs: str, **attributes: object) -> str:
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401
         name = f"value_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
         return name
 
     def rounded(self, name: str) -> str:
         """As precise as 16 bits are."""
-        return self.add("Cast", self.add("Cast", name, to=TensorProto.FLOAT16), to=TensorProto.FLOAT)
+        return self.add(
+            "Cast", self.add("Cast", name, to=TensorProto.FLOAT16), to=TensorProto.FLOAT
+        )
 
     def reshape(self, name: str, shape: tuple[int, ...]) -> str:
         return self.add("Reshape", name, self.constant(np.array(shape, np.int64)))
@@ -190,9 +192,7 @@ class _Graph:
     def dense(self, name: str, matrix: Floats, bias: Floats) -> str:
         return self.add("Relu", self.affine(name, matrix, bias))
 
-    def convolved(
-        self, name: str, taps: tuple[Floats, Floats], *, steps: int, stride: int
-    ) -> str:
+    def convolved(self, name: str, taps: tuple[Floats, Floats], *, steps: int, stride: int) -> str:
         """Over (n, steps, in): shape (n, steps / stride, out)."""
         margins = self.constant(np.array([0, 1, 0, 0, 1, 0], np.int64))
         padded = self.add("Pad", self.rounded(name), margins)
