@@ -176,6 +176,8 @@ class CallMachine:
         self._meter = QualityMeter()
         self._speech: list[Speech] = []
         self._net_samples = 0
+        self._uncounted = np.zeros(0, np.int16)  # received, not yet judged
+        self._counted_to = 0  # index in the call of the first of these
         self._evidence_samples = 0  # net speech that the latest evidence request covers
         self._requests: dict[int, EvidenceNeeded] = {}  # asked, not yet answered
         self._certainty = (0, 1.0)  # number of the latest answer on spoofing, and its certainty
@@ -189,11 +191,18 @@ class CallMachine:
                 self._meter.add_unheard(len(samples))
                 return []
             case Audio(samples=samples):
-                self._meter.add_audio(samples)
-                return self._collect(self._collector.push(samples))
+                self._uncounted = np.concatenate([self._uncounted, samples])
+                events = self._collect(self._collector.push(samples))
+                self._count(self._collector.position - self._counted_to)
+                return events
             case Gap(samples=samples):
                 self._meter.add_loss(samples)
-                return [] if self.complete else self._collect(self._collector.gap(samples))
+                if self.complete:
+                    return []
+                events = self._collect(self._collector.gap(samples))
+                self._count(len(self._uncounted))
+                self._counted_to = self._collector.position
+                return events
             case Configure(authentication_samples=samples):
                 self._plan = replace(self._plan, authentication_samples=samples)
                 due = self._evidence_samples < samples <= self._net_samples
@@ -221,6 +230,7 @@ class CallMachine:
         if self.complete:
             return []
         events = self._collect(self._collector.finish())
+        self._count(len(self._uncounted))
         unheard = self._net_samples > self._evidence_samples
         if unheard and self._net_samples >= SHORTEST_EVIDENCE_SAMPLES:
             events.append(self._ask())
@@ -236,7 +246,7 @@ class CallMachine:
         """How far the call has come."""
         _, certainty = self._certainty
         return Progress(
-            received_samples=self._meter.received_samples,
+            received_samples=self._meter.received_samples + len(self._uncounted),
             net_speech_samples=self._net_samples,
             lost_samples=self._meter.lost_samples,
             quality=self._meter.verdict(certainty=certainty),
@@ -245,6 +255,21 @@ class CallMachine:
     def speech(self) -> Samples:
         """All net speech so far, shape (n,)."""
         return np.concatenate([part.samples for part in self._speech] or [np.zeros(0, np.int16)])
+
+    def _count(self, judged: int) -> None:
+        """Count for the quality what was judged, but none of it beyond the speech that is wanted.
+
+        By position, since it must not matter in which pieces the audio came.
+        """
+        if self.complete:
+            heard, after = np.split(self._uncounted, [self._speech[-1].end - self._counted_to])
+            self._meter.add_unheard(len(after))
+            rest = after[:0]
+        else:
+            heard, rest = np.split(self._uncounted, [judged])
+        self._meter.add_audio(heard)
+        self._counted_to += len(heard)
+        self._uncounted = rest
 
     def _collect(self, found: list[Speech]) -> list[Event]:
         events: list[Event] = []

@@ -80,6 +80,11 @@ class SpeechCollector:
         self._upsampled = np.zeros(0, np.int16)  # the same moments at the detector's rate
         self._position = 0  # index of the first unjudged sample
 
+    @property
+    def position(self) -> int:
+        """Index in the call of the first sample that has not been judged."""
+        return self._position
+
     def push(self, samples: Samples) -> list[Speech]:
         """Take the next samples of the call, shape (n,); gives the speech that became certain."""
         self._unjudged = np.concatenate([self._unjudged, samples])
