@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,8 @@ def result(decision, number=""):
 
 class FakeServer(asyncio.Protocol):
     """Takes calls of four messages; decides after the second one, and ends as agreed."""
+
+    transport: Any
 
     def connection_made(self, transport):
         self.transport = transport
