@@ -17,7 +17,7 @@ import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples
 from vivavoce.audio.quality import QualityMeter, Verdict
-from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector
+from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector, joined
 from vivavoce.scoring.spoofing import JUDGED_S, SpoofEvidence
 
 ENROLLMENT_S = 30
@@ -289,6 +289,7 @@ class CallMachine:
     def _ask(self) -> EvidenceNeeded:
         self._asked += 1
         self._evidence_samples = self._net_samples
+        self._speech = joined(self._speech)
         request = EvidenceNeeded(
             number=self._asked,
             speech=self.speech(),

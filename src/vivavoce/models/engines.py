@@ -122,11 +122,10 @@ class Engines:
     ) -> tuple[Floats, SpoofEvidence | None]:
         """The voice of net speech, and what it says of spoofing; None if it is too short."""
         found = {} if memory is None else memory
-        vector = await self.embed(speech, found)
         loop = asyncio.get_running_loop()
-        spoof = await loop.run_in_executor(
-            self._executor, self._models.spoof_evidence, speech, found
-        )
+        # Side by side, which halves the time where there is a core to spare.
+        judging = loop.run_in_executor(self._executor, self._models.spoof_evidence, speech, found)
+        vector, spoof = await asyncio.gather(self.embed(speech, found), judging)
         return vector, spoof
 
     async def aclose(self) -> None:
