@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         str,
         Field(description="names of the spoof detectors, by commas; the first to give a verdict"),
     ] = "spoof-v4"
-    max_calls: Annotated[int, Field(ge=1, description="live calls at a time; about 15 a core")] = 30
+    max_calls: Annotated[int, Field(ge=1, description="live calls at a time; about 30 a core")] = 60
     threads: Annotated[int, Field(ge=1, description="threads for voice activity and engines")] = 2
     inbox_s: Annotated[
         float, Field(gt=0, le=600, description="audio that may wait in a call, seconds")

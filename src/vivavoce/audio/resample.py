@@ -65,12 +65,8 @@ class StreamResampler:
         held = np.concatenate((self._waiting, samples))
         whole = held.size - held.size % self._block_samples
         self._waiting = held[whole:]
-        return _join(
-            [
-                self._stream.resample_chunk(to_float(block))
-                for block in held[:whole].reshape(-1, self._block_samples)
-            ]
-        )
+        blocks = to_float(held[:whole]).reshape(-1, self._block_samples)
+        return _join([self._stream.resample_chunk(block) for block in blocks])
 
     def finish(self) -> Samples:
         """The rest of the output, shape (m,); empty when called again."""

@@ -6,8 +6,11 @@ room, and a `Gap` stands in its place. Audio taken plus gaps taken always equals
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import replace
+
+import numpy as np
 
 from vivavoce.audio.arrays import Samples
 from vivavoce.call.machine import Audio, Configure, Gap, Item
@@ -24,6 +27,7 @@ class Inbox:
         self._limit_samples = limit_samples
         self._items: deque[Item] = deque()
         self._waiting_samples = 0
+        self._wake_samples = 1  # audio from which on whoever takes is woken
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -72,23 +76,63 @@ class Inbox:
         self._closed = True
         self._notify()
 
-    async def take(self) -> Item | None:
-        """The next item, or None after the last one."""
+    async def gather(self, samples: int, *, within_s: float) -> None:
+        """Let audio come together: wait for so much of it, or the end, or anything but audio.
+
+        No longer than `within_s` after there is something to take.
+        """
+        while not self._items and not self._closed:
+            await self._change()
+        self._wake_samples = samples
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    while self._waiting_samples < samples and self._is_only_audio():
+                        await self._change()
+        finally:
+            self._wake_samples = 1
+
+    async def take(self, *, at_most: int = 0) -> Item | None:
+        """The next item, or None after the last one.
+
+        Pieces of audio in a row are one item as long as that is no more than `at_most` samples.
+        """
         while not self._items:
             if self._closed:
                 return None
             await self._change()
         item = self._items.popleft()
         if isinstance(item, Audio):
+            item = self._with_following(item, at_most)
             self._waiting_samples -= len(item.samples)
             self._notify()
         return item
+
+    def _with_following(self, audio: Audio, at_most: int) -> Audio:
+        pieces, total = [audio], len(audio.samples)
+        while self._items and isinstance(following := self._items[0], Audio):
+            total += len(following.samples)
+            if total > at_most or (following.agent is None) != (audio.agent is None):
+                break
+            pieces.append(following)
+            self._items.popleft()
+        if len(pieces) == 1:
+            return audio
+        agents = [piece.agent for piece in pieces if piece.agent is not None]
+        return Audio(
+            samples=np.concatenate([piece.samples for piece in pieces]),
+            agent=np.concatenate(agents) if agents else None,
+        )
+
+    def _is_only_audio(self) -> bool:
+        return not self._closed and all(isinstance(item, Audio) for item in self._items)
 
     def _append(self, audio: Audio) -> None:
         self._check_open()
         self._items.append(audio)
         self._waiting_samples += len(audio.samples)
-        self._notify()
+        if self._waiting_samples >= self._wake_samples:
+            self._notify()
 
     def _shed_oldest(self) -> None:
         """Replace the oldest audio by a gap, joined to the gap before it if there is one."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples
 from vivavoce.audio.quality import QualityMeter, Verdict
-from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector
+from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector, joined
 from vivavoce.scoring.spoofing import JUDGED_S, SpoofEvidence
 
 ENROLLMENT_S = 30
@@ -182,6 +182,8 @@ class CallMachine:
         self._meter = QualityMeter()
         self._speech: list[Speech] = []
         self._net_samples = 0
+        self._uncounted = np.zeros(0, np.int16)  # received, not yet judged
+        self._counted_to = 0  # index in the call of the first of these
         self._evidence_samples = 0  # net speech that the latest evidence request covers
         self._requests: dict[int, EvidenceNeeded] = {}  # asked, not yet answered
         self._certainty = (0, 1.0)  # number of the latest answer on spoofing, and its certainty
@@ -195,12 +197,19 @@ class CallMachine:
                 self._meter.add_unheard(len(samples))
                 return []
             case Audio(samples=samples):
-                self._meter.add_audio(samples)
-                return self._collect(self._collector.push(samples))
+                self._uncounted = np.concatenate([self._uncounted, samples])
+                events = self._collect(self._collector.push(samples))
+                self._count(self._collector.position - self._counted_to)
+                return events
             case Gap(samples=samples, is_loss=is_loss):
                 if is_loss:
                     self._meter.add_loss(samples)
-                return [] if self.complete else self._collect(self._collector.gap(samples))
+                if self.complete:
+                    return []
+                events = self._collect(self._collector.gap(samples))
+                self._count(len(self._uncounted))
+                self._counted_to = self._collector.position
+                return events
             case Configure(authentication_samples=samples):
                 self._plan = replace(self._plan, authentication_samples=samples)
                 due = self._evidence_samples < samples <= self._net_samples
@@ -228,6 +237,7 @@ class CallMachine:
         if self.complete:
             return []
         events = self._collect(self._collector.finish())
+        self._count(len(self._uncounted))
         unheard = self._net_samples > self._evidence_samples
         if unheard and self._net_samples >= SHORTEST_EVIDENCE_SAMPLES:
             events.append(self._ask())
@@ -243,7 +253,7 @@ class CallMachine:
         """How far the call has come."""
         _, certainty = self._certainty
         return Progress(
-            received_samples=self._meter.received_samples,
+            received_samples=self._meter.received_samples + len(self._uncounted),
             net_speech_samples=self._net_samples,
             lost_samples=self._meter.lost_samples,
             quality=self._meter.verdict(certainty=certainty),
@@ -253,15 +263,31 @@ class CallMachine:
         """All net speech so far, shape (n,)."""
         return np.concatenate([part.samples for part in self._speech] or [np.zeros(0, np.int16)])
 
+    def _count(self, judged: int) -> None:
+        """Count for the quality what was judged, but none of it beyond the speech that is wanted.
+
+        By position, since it must not matter in which pieces the audio came.
+        """
+        if self.complete:
+            heard, after = np.split(self._uncounted, [self._speech[-1].end - self._counted_to])
+            self._meter.add_unheard(len(after))
+            rest = after[:0]
+        else:
+            heard, rest = np.split(self._uncounted, [judged])
+        self._meter.add_audio(heard)
+        self._counted_to += len(heard)
+        self._uncounted = rest
+
     def _collect(self, found: list[Speech]) -> list[Event]:
         events: list[Event] = []
+        checkpoints = self._plan.checkpoints()
         for speech in found:
             if self.complete:
                 break
             self._meter.add_speech(speech.samples)
             self._speech.append(speech)
             before, self._net_samples = self._net_samples, self._net_samples + len(speech.samples)
-            if any(before < mark <= self._net_samples for mark in self._plan.checkpoints()):
+            if any(before < mark <= self._net_samples for mark in checkpoints):
                 events.append(self._ask())
             if self.complete:
                 events.append(SpeechComplete())
@@ -270,6 +296,7 @@ class CallMachine:
     def _ask(self) -> EvidenceNeeded:
         self._asked += 1
         self._evidence_samples = self._net_samples
+        self._speech = joined(self._speech)
         request = EvidenceNeeded(
             number=self._asked,
             speech=self.speech(),

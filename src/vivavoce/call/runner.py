@@ -20,19 +20,32 @@ from vivavoce.call.machine import (
     EvidenceNeeded,
     EvidenceReady,
     Gap,
+    Item,
     Progress,
     SpeechComplete,
 )
+from vivavoce.models.memory import Memory
 from vivavoce.scoring.spoofing import SpoofEvidence
 
 _log = logging.getLogger(__name__)
+
+_LISTEN_S = 0.1
+_LISTEN_SAMPLES = round(0.08 * CALL_RATE_HZ)
+"""A call is listened to about ten times a second: what comes every 20 ms is not worth a change of
+threads each time."""
+
+_PIECE_SAMPLES = CALL_RATE_HZ // 2
+"""No more at once: a thread that listens to one call is not free for others."""
 
 
 class Engines(Protocol):
     """What judges speech; shared by all calls."""
 
-    async def judge(self, speech: Samples) -> tuple[Floats, SpoofEvidence | None]:
-        """The voice as a vector, shape (dimension,), and what the speech says of spoofing."""
+    async def judge(self, speech: Samples, memory: Memory) -> tuple[Floats, SpoofEvidence | None]:
+        """The voice as a vector, shape (dimension,), and what the speech says of spoofing.
+
+        `memory` is the call's: what is found of its speech is looked up and kept there.
+        """
         ...
 
 
@@ -88,6 +101,7 @@ class LiveCall:
         self.news = News()
         self.kept_samples = 0  # so much of its speech is in the store; set by who put it there
         self._machine = machine
+        self._memory: Memory = {}
         self._engines = engines
         self._listener = listener
         self._executor = executor
@@ -166,15 +180,19 @@ class LiveCall:
 
     async def _consume(self) -> None:
         loop = asyncio.get_running_loop()
-        while (item := await self.inbox.take()) is not None:
+        while (item := await self._next()) is not None:
             await self._handle(await loop.run_in_executor(self._executor, self._machine.push, item))
         await self._handle(await loop.run_in_executor(self._executor, self._machine.finish))
+
+    async def _next(self) -> Item | None:
+        await self.inbox.gather(_LISTEN_SAMPLES, within_s=_LISTEN_S)
+        return await self.inbox.take(at_most=_PIECE_SAMPLES)
 
     async def _handle(self, events: list[Event]) -> None:
         for event in events:
             match event:
                 case EvidenceNeeded():
-                    vector, spoof = await self._engines.judge(event.speech)
+                    vector, spoof = await self._engines.judge(event.speech, self._memory)
                     answer = EvidenceAnswer(number=event.number, vector=vector, spoof=spoof)
                     await self._handle(self._machine.accept(answer))
                 case EvidenceReady():
@@ -214,11 +232,12 @@ class News:
         self.failed = True
         self._event.set()
 
-    async def wait(self, *, at_most_s: float) -> None:
-        """Wait for news, but no longer than this."""
+    async def wait(self, *, at_most_s: float) -> bool:
+        """Wait for news, but no longer than this; whether there is any."""
         try:
             await asyncio.wait_for(self._event.wait(), at_most_s)
         except TimeoutError:
-            return
+            return False
         if not self.ended:
             self._event.clear()
+        return True

@@ -42,8 +42,13 @@ from vivavoce.protocols.freeswitch import FreeSwitchStream
 from vivavoce.protocols.native import CloseCode, NativeStream, read_parameters
 from vivavoce.sessions.desk import SessionDesk
 from vivavoce.sessions.documents import Document, evaluation_document, progress_document
+from vivavoce.store.records import Session
 
 _PROGRESS_S = 1.0
+_LOOK_S = 5.0
+"""Who changes a session wakes those who show it. What is changed elsewhere, such as the speaker's
+enrolment, is seen after this: to look every second would cost a third of the event loop's time."""
+
 _LAST_WORDS_S = 5.0
 """Time in which a peer must take the final messages; one that reads nothing is left."""
 
@@ -247,11 +252,16 @@ class _Connection:
 
     async def _show(self) -> None:
         """Tell the peer about once a second how far the call is, and what was decided."""
+        loop = asyncio.get_running_loop()
         while self._peer.is_told and not self._call.news.ended:
-            await self._tell(final=False)
-            await self._call.news.wait(at_most_s=_PROGRESS_S)
+            session = await self._tell(final=False)
+            look_s = loop.time() + _LOOK_S
+            while not await self._call.news.wait(at_most_s=_PROGRESS_S) and loop.time() < look_s:
+                document = progress_document(session, self._call.progress)
+                await self._send({"type": "progress", **document})
 
-    async def _tell(self, *, final: bool) -> None:
+    async def _tell(self, *, final: bool) -> Session:
+        """Look at the session, tell what is new, and give what was seen."""
         identity = self._call.identity
         evaluation, progress = await self._desk.evaluate(identity.domain_id, identity.session_id)
         session = evaluation.session
@@ -260,6 +270,7 @@ class _Connection:
             await self._send_changed({"type": "enrollment", "status": session.enrollment_status})
         decided = evaluation_document(evaluation, progress)
         await self._send_changed({"type": "result", "evaluation": decided}, always=final)
+        return session
 
     async def _send_changed(self, message: Document, *, always: bool = False) -> None:
         """Send a message unless the peer knows it already."""

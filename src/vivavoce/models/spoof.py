@@ -17,6 +17,7 @@ from vivavoce.audio.features import (
 )
 from vivavoce.errors import ModelInvalid, NotEnoughSpeech
 from vivavoce.models.card import Model, ModelCard
+from vivavoce.models.memory import Memory, key_of
 from vivavoce.scoring.spoofing import BLOCK_S, DISTANCE, VERDICTS, SpoofEvidence
 
 FRONT_END = "whisper-mel80"
@@ -28,6 +29,10 @@ _OUTPUTS = (*VERDICTS, DISTANCE)
 MIN_SPEECH_S = 1.0
 """Less net speech gets no score: shorter inputs were never seen in training, and the calibration
 begins at 3 s."""
+
+_BATCH = 2
+"""Windows run at once. More take as long each, and memory for all of them, which ONNX Runtime keeps
+for every thread that ever needed it."""
 
 
 class SpoofDetector:
@@ -55,11 +60,12 @@ class SpoofDetector:
         self._window_samples = max(window for window, _ in spans)
         self._stride_samples = min(stride for _, stride in spans)
 
-    def judge(self, audio: Floats) -> SpoofEvidence:
+    def judge(self, audio: Floats, memory: Memory | None = None) -> SpoofEvidence:
         """Evidence of net speech.
 
         Args:
             audio: net speech, shape (n,), full scale -1..1, 8 kHz; its level does not matter.
+            memory: what was found of the same call before; what is found now is added.
 
         Returns:
             Windows that cover all of the speech. The last one ends with the audio, overlapping more
@@ -77,13 +83,28 @@ class SpoofDetector:
         windows = np.zeros((len(cuts), 2 + len(_OUTPUTS)), np.float32)
         windows[:, 0] = starts / CALL_RATE_HZ
         windows[:, 1] = (starts + length) / CALL_RATE_HZ
-        features = np.stack([whisper_log_mel(cut) for cut in cuts])
+        windows[:, 2:] = self._scores(cuts, {} if memory is None else memory)
+        return SpoofEvidence(windows)
+
+    def _scores(self, cuts: Sequence[Floats], memory: Memory) -> Floats:
+        """Scores of windows, (n, samples): shape (n, outputs); of those not known, from models."""
+        keys = [key_of(cut) for cut in cuts]
+        new = [index for index, key in enumerate(keys) if key not in memory]
+        for start in range(0, len(new), _BATCH):
+            batch = new[start : start + _BATCH]
+            rows = self._judge(np.stack([whisper_log_mel(cuts[index]) for index in batch]))
+            memory |= {keys[index]: row for index, row in zip(batch, rows, strict=True)}
+        return np.stack([memory[key] for key in keys])
+
+    def _judge(self, features: Floats) -> Floats:
+        """Scores of features, (n, frames, bands): shape (n, outputs)."""
+        rows = np.zeros((len(features), len(_OUTPUTS)), np.float32)
         for model in self._used:
             scores = model.run(features)
-            for column, output in enumerate(_OUTPUTS, start=2):
+            for column, output in enumerate(_OUTPUTS):
                 if self._by_output[output] is model:
-                    windows[:, column] = scores[:, model.card.outputs.index(output)]
-        return SpoofEvidence(windows)
+                    rows[:, column] = scores[:, model.card.outputs.index(output)]
+        return rows
 
 
 def _check(card: ModelCard) -> None:

@@ -204,3 +204,79 @@ def test_gaps_in_a_row_become_one():
         return await drain(inbox)
 
     assert asyncio.run(one()) == [Gap(samples=7)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 60), max_size=30),
+    gap_after=st.integers(0, 30),
+    at_most=st.integers(0, 200),
+)
+def test_pieces_in_a_row_are_taken_as_one_up_to_a_bound(sizes, gap_after, at_most):
+    async def one():
+        inbox = Inbox(limit_samples=10_000)
+        for index, piece in enumerate(numbered(sizes)):
+            if index == gap_after:
+                inbox.put_other(Gap(samples=5))
+            inbox.offer(piece, agent=-piece if index % 7 else None)
+        inbox.close()
+        items = []
+        while (item := await inbox.take(at_most=at_most)) is not None:
+            items.append(item)
+        assert inbox.waiting_samples == 0
+        return items
+
+    items = asyncio.run(one())
+    audio = [item for item in items if isinstance(item, Audio)]
+    assert [sample for item in audio for sample in item.samples] == list(range(sum(sizes)))
+    assert all(len(item.samples) <= max(at_most, *sizes) for item in audio)
+    for item in audio:
+        if item.agent is not None:
+            np.testing.assert_array_equal(item.agent, -item.samples)
+    before = sum(sizes[:gap_after])
+    if gap_after < len(sizes):
+        place = next(i for i, item in enumerate(items) if isinstance(item, Gap))
+        assert sum(len(item.samples) for item in items[:place]) == before
+
+
+def test_audio_is_gathered_until_there_is_enough():
+    async def one():
+        inbox = Inbox(limit_samples=1000)
+        gathering = asyncio.create_task(inbox.gather(100, within_s=5))
+        for _ in range(4):
+            inbox.offer(np.zeros(24, np.int16))
+            await asyncio.sleep(0.002)
+        assert not gathering.done()
+        inbox.offer(np.zeros(24, np.int16))
+        await asyncio.wait_for(gathering, 1)
+
+    asyncio.run(one())
+
+
+@pytest.mark.parametrize(
+    "interrupt", [lambda inbox: inbox.put_other(Gap(samples=1)), lambda inbox: inbox.close()]
+)
+def test_gathering_ends_with_the_audio(interrupt):
+    async def one():
+        inbox = Inbox(limit_samples=1000)
+        inbox.offer(np.zeros(24, np.int16))
+        gathering = asyncio.create_task(inbox.gather(100, within_s=5))
+        await asyncio.sleep(0.002)
+        assert not gathering.done()
+        interrupt(inbox)
+        await asyncio.wait_for(gathering, 1)
+
+    asyncio.run(one())
+
+
+def test_what_there_is_is_enough_after_a_while():
+    async def one():
+        inbox = Inbox(limit_samples=1000)
+        gathering = asyncio.create_task(inbox.gather(100, within_s=0.01))
+        await asyncio.sleep(0.03)
+        assert not gathering.done()  # nothing has come yet
+        inbox.offer(np.zeros(24, np.int16))
+        await asyncio.wait_for(gathering, 1)
+        assert inbox.waiting_samples == 24
+
+    asyncio.run(one())

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import LoudDetector, ScriptedDetector, cut, silence, spoof_evidence, towards, voice
@@ -79,6 +79,16 @@ items_of_a_call = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(items=items_of_a_call, cuts=st.lists(st.integers(0, 3 * S), max_size=20))
+@example(
+    items=[
+        spoken(2.4),
+        Audio(samples=silence(0.5)),
+        Gap(samples=0),
+        spoken(1.7),
+        Audio(samples=silence(0.4)),
+    ],
+    cuts=[640],
+)
 def test_the_same_call_gives_the_same_events_however_it_is_cut(items, cuts):
     assert run(items, lambda samples: cut(samples, cuts)) == run(items, lambda samples: [samples])
 

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 
 from tests.fakes import LoudDetector, ScriptedDetector, cut, silence, voice
 from vivavoce.audio.arrays import CALL_RATE_HZ
-from vivavoce.call.speech import FRAME_SAMPLES, SpeechCollector, collect_net_speech
+from vivavoce.call.speech import (
+    FRAME_SAMPLES,
+    Speech,
+    SpeechCollector,
+    collect_net_speech,
+    joined,
+)
 from vivavoce.models.vad import SpeechDetector
 
 
@@ -134,3 +140,13 @@ def test_a_whole_recording_is_heard_as_a_call_is():
     assert abs(len(speech) - 2.048 * CALL_RATE_HZ) <= 2 * FRAME_SAMPLES
     assert len(collect_net_speech(silence(1), LoudDetector())) == 0
     assert len(collect_net_speech(silence(0), LoudDetector())) == 0
+
+
+def test_neighbours_are_joined_and_nothing_else():
+    parts = [
+        Speech(start=start, samples=np.arange(start, start + 2, dtype=np.int16))
+        for start in (0, 2, 4, 7, 9, 20)
+    ]
+    assert [(speech.start, speech.end) for speech in joined(parts)] == [(0, 6), (7, 11), (20, 22)]
+    np.testing.assert_array_equal(whole(joined(parts)), whole(parts))
+    assert joined([]) == []

@@ -197,3 +197,29 @@ def test_a_model_of_another_kind_is_refused(models: list[Model], change: dict[st
     other = Model(card, model.session, model.calibrations, model.path)
     with pytest.raises(ModelInvalid, match=r"needed|must take"):
         SpoofDetector(other)
+
+
+def test_with_a_memory_the_evidence_is_the_same(detector: SpoofDetector):
+    audio, memory = _voice(13.0), {}
+    for seconds in (3.0, 5.0, 10.0, 13.0):
+        speech = audio[: round(seconds * 8000)]
+        remembered = detector.judge(speech, memory)
+        fresh = detector.judge(speech)
+        # How the network rounds depends on how many windows are run together.
+        np.testing.assert_allclose(remembered.windows, fresh.windows, atol=1e-4)
+
+
+def test_a_window_is_judged_once_in_a_call(models: list[Model]):
+    class Counting(SpoofDetector):
+        judged = 0
+
+        def _judge(self, features):
+            self.judged += len(features)
+            return super()._judge(features)
+
+    detector, memory = Counting(*models), {}
+    first = detector.judge(_voice(10.0), memory)
+    assert detector.judged == len(first.windows)
+    again = detector.judge(_voice(10.0), memory)
+    assert detector.judged == len(first.windows)
+    np.testing.assert_array_equal(again.windows, first.windows)

