@@ -56,10 +56,33 @@ def test_telephone_encodings_are_decoded(data):
 
 
 @pytest.mark.parametrize("channel", [0, 1])
-def test_of_two_channels_the_callers_is_taken(channel):
+def test_of_two_channels_one_is_the_callers_and_the_other_the_agents(channel):
     both = np.array([[1, -1], [2, -2], [3, -3]], "<i2")
-    got = received(Parameters(channels=2, channel=channel), [both.tobytes()])
-    np.testing.assert_array_equal(got, both[:, channel])
+    (audio,) = NativeStream(Parameters(channels=2, channel=channel)).receive_bytes(both.tobytes())
+    np.testing.assert_array_equal(audio.samples, both[:, channel])
+    np.testing.assert_array_equal(audio.agent, both[:, 1 - channel])
+
+
+def test_one_channel_has_no_agent():
+    (audio,) = NativeStream(Parameters()).receive_bytes(bytes(8))
+    assert audio.agent is None
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 44100])
+@pytest.mark.parametrize("channel", [0, 1])
+def test_both_channels_stay_aligned_however_the_bytes_are_cut(rate_hz, channel):
+    rng = np.random.default_rng(0)
+    both = rng.integers(-9000, 9001, (rate_hz // 4, 2)).astype("<i2")
+    stream = NativeStream(Parameters(rate_hz=rate_hz, channels=2, channel=channel))
+    data = both.tobytes()
+    pieces = [data[start : start + 333] for start in range(0, len(data), 333)]
+    events = [event for piece in pieces for event in stream.receive_bytes(piece)]
+    events += stream.finish()
+    assert all(len(event.samples) == len(event.agent) for event in events)
+    mono = Parameters(rate_hz=rate_hz)
+    for heard, index in (([e.samples for e in events], channel), ([e.agent for e in events], 1 - channel)):
+        alone = received(mono, [both[:, index].tobytes()])
+        np.testing.assert_array_equal(np.concatenate(heard), alone)
 
 
 def test_what_is_left_of_a_split_sample_is_dropped():
