@@ -154,7 +154,7 @@ def voices_found(*, two: bool) -> VoicesFound:
 
 @dataclass
 class FakeEngines:
-    """Knows voices by their level, and spoofs likewise.
+    """Knows voices by their level, and spoofs likewise; of two levels the voices are two.
 
     `held` stops every answer until it is set; `failure` is raised instead of one.
     """
@@ -178,7 +178,8 @@ class FakeEngines:
 
     async def judge(self, speech):
         vector = await self.embed(speech)
-        return vector, self.spoofs.get(level_of(speech), spoof_evidence())
+        two = len(set(np.unique(speech // LEVEL)) - {0}) > 1
+        return vector, self.spoofs.get(level_of(speech), spoof_evidence()), voices_found(two=two)
 
 
 class RecordingListener:

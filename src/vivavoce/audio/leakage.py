@@ -5,9 +5,9 @@ late. Where the agent's channel is known, such a copy is found by the highest no
 cross-correlation of the caller's last `WINDOW_MS` with what the agent said up to that much earlier.
 Squared it is the share of the energy that is the copy: who speaks well over an echo is not one.
 
-Source: the normalised cross-correlation of echo cancellers' double-talk detectors, T. Gänsler and
-J. Benesty, "A frequency-domain double-talk detector based on a normalized cross-correlation vector",
-Signal Processing 81 (2001). Window and threshold: bench/results/voices.md.
+Source: echo cancellers tell double talk by it; J. Benesty, D. R. Morgan, J. H. Cho, "A new class of
+doubletalk detectors based on cross-correlation", IEEE Transactions on Speech and Audio Processing
+8(2), 2000. Window and threshold: bench/results/voices.md.
 """
 
 import numpy as np
@@ -62,6 +62,11 @@ class LeakageFinder:
         self._caller = np.concatenate([self._caller[-kept:], caller])
         self._agent = np.concatenate([self._agent[-kept:], agent])
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that it holds."""
+        return self._caller.nbytes + self._agent.nbytes
+
     def gap(self, samples: int) -> None:
         """Note that so many samples of both were lost; echoes are not followed across."""
         self._caller, self._agent = self._caller[:0], self._agent[:0]
@@ -69,15 +74,19 @@ class LeakageFinder:
 
     def is_leaked(self, end: int) -> bool:
         """Whether what the caller's channel holds just before this index is the agent's voice."""
+        return self.correlation(end) >= LEAKED_CORRELATION
+
+    def correlation(self, end: int) -> float:
+        """How like what the agent said it is, 0..1; 0 where the agent is silent or not known."""
         missing = self._end - end
         if missing >= len(self._agent):
-            return False
+            return 0.0
         agent = _differences(self._agent, missing, _SPAN_SAMPLES)
         energies = _window_energies(agent)
         if energies.max() < _WINDOW_SAMPLES * _SILENT_LEVEL**2:
-            return False
+            return 0.0
         caller = _differences(self._caller, missing, _WINDOW_SAMPLES)
-        return _highest_correlation(caller, agent, energies) >= LEAKED_CORRELATION
+        return _highest_correlation(caller, agent, energies)
 
 
 def _differences(samples: Samples, missing: int, count: int) -> Floats:

@@ -61,7 +61,7 @@ class QualityMeter:
         self._speech_energy += _energy(samples)
 
     def add_leaked(self, samples: Samples) -> None:
-        """Count the part that turned out to be the agent's voice, shape (n,): no speech, no noise."""
+        """Count the part that was the agent's voice, shape (n,): neither speech nor noise."""
         self._leaked_samples += len(samples)
         self._leaked_energy += _energy(samples)
 

@@ -5,9 +5,9 @@ asked for by an event too (`EvidenceNeeded`) and answered by `accept`. The same 
 events however it was cut into chunks, so a call replayed from a recording gives the decisions of
 the live call.
 
-Speech is collected until `Plan.limit_samples`, but for what is an echo of the agent. On the way evidence is taken at fixed amounts of net
-speech (the checkpoints) and at the end of the call. The first of it serves an early risk of
-spoofing: there is not enough for any decision yet.
+Speech is collected until `Plan.limit_samples`; an echo of the agent is none. On the way evidence is
+taken at fixed amounts of net speech (the checkpoints) and at the end of the call. The first of it
+serves an early risk of spoofing: there is not enough for any decision yet.
 """
 
 from collections.abc import Iterator

@@ -24,6 +24,7 @@ from vivavoce.call.machine import (
     SpeechComplete,
 )
 from vivavoce.scoring.spoofing import SpoofEvidence
+from vivavoce.scoring.voices import VoicesFound
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +32,10 @@ _log = logging.getLogger(__name__)
 class Engines(Protocol):
     """What judges speech; shared by all calls."""
 
-    async def judge(self, speech: Samples) -> tuple[Floats, SpoofEvidence | None]:
-        """The voice as a vector, shape (dimension,), and what the speech says of spoofing."""
+    async def judge(
+        self, speech: Samples
+    ) -> tuple[Floats, SpoofEvidence | None, VoicesFound | None]:
+        """The voice, shape (dimension,); what the speech says of spoofing, and of two voices."""
         ...
 
 
@@ -174,8 +177,10 @@ class LiveCall:
         for event in events:
             match event:
                 case EvidenceNeeded():
-                    vector, spoof = await self._engines.judge(event.speech)
-                    answer = EvidenceAnswer(number=event.number, vector=vector, spoof=spoof)
+                    vector, spoof, voices = await self._engines.judge(event.speech)
+                    answer = EvidenceAnswer(
+                        number=event.number, vector=vector, spoof=spoof, voices=voices
+                    )
                     await self._handle(self._machine.accept(answer))
                 case EvidenceReady():
                     await self._listener.on_evidence(self, event)

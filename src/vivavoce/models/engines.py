@@ -14,6 +14,7 @@ from vivavoce.models.spoof import SpoofDetector
 from vivavoce.models.vad import SpeechDetector
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import SpoofEvidence
+from vivavoce.scoring.voices import CALIBRATED, VoicesFound, find_voices
 
 
 class Models:
@@ -23,10 +24,12 @@ class Models:
         encoder: from speech to a voice.
         spoof: from speech to evidence that it is no living voice.
         judge: what the scores of both mean.
+        voices: what the encoder's windows say of two voices; None where that is not known.
     """
 
     def __init__(self, speaker: Model, spoof: Sequence[Model]) -> None:
         self.encoder = SpeakerEncoder(speaker)
+        self.voices = speaker.calibrations.get(CALIBRATED)
         self.spoof = SpoofDetector(*spoof)
         self.judge = Judge(
             speaker=speaker.calibration(),
@@ -96,14 +99,26 @@ class Engines:
 
     async def embed(self, speech: Samples) -> Floats:
         """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""
+        return self._models.encoder.pool(await self._encode(speech))
+
+    async def judge(
+        self, speech: Samples
+    ) -> tuple[Floats, SpoofEvidence | None, VoicesFound | None]:
+        """The voice of net speech, what it says of spoofing, and whether the voices are two.
+
+        The latter two are None where there is too little speech for them.
+        """
+        windows = await self._encode(speech)
+        spoof = await asyncio.to_thread(self._models.spoof_evidence, speech)
+        seconds = len(speech) / CALL_RATE_HZ
+        voices = find_voices(windows, self._models.voices, seconds=seconds)
+        return self._models.encoder.pool(windows), spoof, voices
+
+    async def _encode(self, speech: Samples) -> Floats:
+        """The encoder's windows of net speech, shape (windows, dimension)."""
         encoder = self._models.encoder
         windows = await asyncio.to_thread(encoder.prepare, to_float(speech), CALL_RATE_HZ)
-        return encoder.pool(await self._voices.run(windows))
-
-    async def judge(self, speech: Samples) -> tuple[Floats, SpoofEvidence | None]:
-        """The voice of net speech, and what it says of spoofing; None if it is too short."""
-        vector = await self.embed(speech)
-        return vector, await asyncio.to_thread(self._models.spoof_evidence, speech)
+        return await self._voices.run(windows)
 
     async def aclose(self) -> None:
         """Finish what runs."""

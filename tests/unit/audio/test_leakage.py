@@ -141,5 +141,4 @@ def test_what_it_remembers_is_bounded():
     piece = np.zeros(S // 2, np.int16)
     for _ in range(40):
         finder.push(piece, piece)
-    kept = finder._caller.nbytes + finder._agent.nbytes
-    assert kept < 100_000
+    assert finder.kept_bytes < 100_000

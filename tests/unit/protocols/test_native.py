@@ -80,7 +80,10 @@ def test_both_channels_stay_aligned_however_the_bytes_are_cut(rate_hz, channel):
     events += stream.finish()
     assert all(len(event.samples) == len(event.agent) for event in events)
     mono = Parameters(rate_hz=rate_hz)
-    for heard, index in (([e.samples for e in events], channel), ([e.agent for e in events], 1 - channel)):
+    for heard, index in (
+        ([e.samples for e in events], channel),
+        ([e.agent for e in events], 1 - channel),
+    ):
         alone = received(mono, [both[:, index].tobytes()])
         np.testing.assert_array_equal(np.concatenate(heard), alone)
 
