@@ -61,7 +61,7 @@ PATHS = (
 GAINS_DB = (-12, -25)
 ABOVE_DB = (0, 6, 12, 20)
 _TALK_S = 20
-_CALLS_A_VOICE = 8
+_COMPOSED_S = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,11 +277,10 @@ def _recorded(model: Model, calibration: Calibration) -> Iterator[str]:
     length = CALL_S[-1] * CALL_RATE_HZ
     speech: dict[str, list[Samples]] = {}
     for voice, folder in voices.fetch_voices(voices.VOICES).items():
-        # Pauses and prompts too short to use make it about two thirds of what is composed.
-        audio = voices.compose(folder, seconds=1.6 * 30 * _CALLS_A_VOICE, use="call")
+        audio = voices.compose(folder, seconds=_COMPOSED_S, use="call")
         whole = net_speech(audio, "mulaw", detector)
-        cut = [whole[start : start + length] for start in range(0, len(whole) - length, length)]
-        speech[f"{voice.speaker} {voice.language}"] = cut[:_CALLS_A_VOICE]
+        starts = range(0, len(whole) - length + 1, length)
+        speech[f"{voice.speaker} {voice.language}"] = [whole[i : i + length] for i in starts]
     yield ""
     yield "## Recorded telephone voices"
     yield ""
@@ -342,7 +341,7 @@ def _pairs(
 ) -> list[tuple[Floats, Floats]]:
     """Caller and agent of each pair."""
     rng = np.random.default_rng(0)
-    chosen = [rng.choice(len(names), 2, replace=False) for _ in range(pairs)]
+    chosen = [rng.choice(len(names), 2, replace=False).tolist() for _ in range(pairs)]
     return [(_talk(speakers[names[i]]), _talk(speakers[names[j]])) for i, j in chosen]
 
 

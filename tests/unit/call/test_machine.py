@@ -344,5 +344,6 @@ def test_of_answers_in_any_order_the_one_on_the_most_speech_says_whether_voices_
             number=request.number, vector=towards(1), spoof=spoof_evidence(), voices=voices
         )
         (ready,) = call.accept(answer)
+        assert isinstance(ready, EvidenceReady)
         assert ready.voices is voices
     assert call.progress.quality == "TWO_VOICES"

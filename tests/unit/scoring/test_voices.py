@@ -84,6 +84,8 @@ def test_the_calibration_says_what_it_means():
     calibration = straight_calibration()  # log10_p is -4 times the raw score
     one = find_voices(windows((1, 38)), calibration, seconds=30)
     two = find_voices(windows((1, 20), (2, 18), scatter=0), calibration, seconds=30)
+    assert one is not None
+    assert two is not None
     assert one.raw == pytest.approx(ALONE)
     assert one.log10_p == pytest.approx(-4 * ALONE)
     assert one.llr == pytest.approx(10 * ALONE - 5)
