@@ -1,21 +1,23 @@
 """Fits what a call's unlikeness to itself means: `python -m training.speaker.calibrate_voices`.
 
-From one half of the development speakers, pooled over telephone codecs, for each length of call:
+From all development speakers with several clips, pooled over telephone codecs, for each length of
+call:
 
 - null class: calls of one voice, and how often they are as unlike themselves by chance;
 - target class: calls in which a second voice speaks for 3 s or more, but not at the same time.
 
-`bench/voices.py` measures the result on the other half.
+`bench/voices.py` measures on each half of the speakers what the other half's calibration says: the
+file that ships is from both, which is why it can be measured on nobody.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 import vivavoce.models
 from training.calibration import fit_condition
-from training.speaker.calibrate import HALF
 from training.speaker.mixtures import CALL_S, CODECS, STYLES, Mixtures, build_mixtures
 from training.speaker.voiceprints import SOURCES
 from vivavoce.scoring.calibration import Calibration, write_calibration
@@ -25,12 +27,12 @@ LEAST_SECOND_S = 3
 """A second voice that is to be found speaks for so long."""
 
 
-def fit(mixtures: Mixtures) -> Calibration:
-    """The calibration from one half of the speakers."""
+def fit(mixtures: Mixtures, *, halves: Sequence[int] = (0, 1)) -> Calibration:
+    """The calibration from one half of the speakers, or from both."""
     scored = [
         (call, greatest_unlikeness(windows))
         for call, windows in mixtures.calls
-        if call.half == HALF
+        if call.half in halves
     ]
     conditions = [
         fit_condition(
@@ -62,7 +64,7 @@ def main() -> None:
     mixtures = build_mixtures(jobs=arguments.jobs)
     shipped = Path(vivavoce.models.__path__[0]) / "shipped"
     path: Path = arguments.out or shipped / f"{mixtures.model}.{CALIBRATED}.calibration.json"
-    used = [call for call, _ in mixtures.calls if call.half == HALF]
+    calls = [call for call, _ in mixtures.calls]
     write_calibration(
         path,
         fit(mixtures),
@@ -70,9 +72,8 @@ def main() -> None:
             "script": "training/speaker/calibrate_voices.py",
             "sources": list(SOURCES),
             "data_sha256": mixtures.data_sha256,
-            "half_of_speakers": HALF,
-            "speakers": len({call.first for call in used}),
-            "calls_of_one_voice": sum(call.style == "alone" for call in used),
+            "speakers": len({call.first for call in calls}),
+            "calls_of_one_voice": sum(call.style == "alone" for call in calls),
             "codecs": list(CODECS),
         },
     )
