@@ -153,8 +153,8 @@ def _alone(heard: Sequence[Heard]) -> Iterator[str]:
     yield ""
     yield (
         "The share that is taken for two voices. 1 % is to be kept; the calibration is asked for "
-        f"{10**TWO_VOICES_LOG10_P:.1%}, because at 1 % it came to 1.1 to 1.6 % here. Speakers who have less than 30 s of net speech (22 s at "
-        "least) give what they have."
+        f"{10**TWO_VOICES_LOG10_P:.1%}, because at 1 % it came to 1.1 to 1.6 % here. Speakers "
+        "who have less than 30 s of net speech (22 s at least) give what they have."
     )
     yield ""
     yield row("net speech", "codec", "calls", "speakers", "flagged", "speakers flagged")
@@ -339,8 +339,8 @@ def _pairs(
 ) -> list[tuple[Floats, Floats]]:
     """Caller and agent of each pair."""
     rng = np.random.default_rng(0)
-    chosen = [rng.choice(len(names), 2, replace=False).tolist() for _ in range(pairs)]
-    return [(_talk(speakers[names[i]]), _talk(speakers[names[j]])) for i, j in chosen]
+    orders = [rng.permutation(len(names)) for _ in range(pairs)]
+    return [(_talk(speakers[names[one]]), _talk(speakers[names[two]])) for one, two, *_ in orders]
 
 
 def _talk(clips: Sequence[speech_data.Clip]) -> Floats:

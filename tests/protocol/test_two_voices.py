@@ -37,8 +37,8 @@ def echo(agent, *, delay_ms=140, gain_db=-14):
 
 
 def test_a_second_person_keeps_an_enrolment_from_being_made(server, call, voices):
-    first = voices.customer(seconds=30, use="enrolment")
-    second = voices.fraudster(seconds=20, use="enrolment")
+    first = voices.customer(seconds=20, use="enrolment")
+    second = voices.stranger(seconds=20, use="enrolment")
     session, messages = call(as_bytes(np.concatenate([first, second])), SpeakerId="two")
     assert session["EnrollmentRequestDetails"] == {
         "Status": "FAILED",
