@@ -12,6 +12,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,6 +47,7 @@ from vivavoce.models.registry import DEFAULT_SPEAKER_MODEL, find, models_folder
 from vivavoce.models.speaker import SpeakerEncoder
 from vivavoce.models.vad import SpeechDetector
 from vivavoce.scoring.calibration import Calibration
+from vivavoce.scoring.metrics import Labels
 from vivavoce.scoring.voices import CALIBRATED, TWO_VOICES_LOG10_P, find_voices
 
 HIGH_PITCH_HZ = 165.0
@@ -61,6 +64,7 @@ PATHS = (
 )
 GAINS_DB = (-12, -25)
 ABOVE_DB = (0, 6, 12, 20)
+CLEARLY_DB = 6.0
 _TALK_S = 20
 _COMPOSED_S = 300
 
@@ -295,7 +299,7 @@ def _recorded(model: Model, calibration: Calibration) -> Iterator[str]:
         for second_s in (0, 3, 5):
             flags = [
                 _are_two(encode(_followed(own, other, second_s), encoder), calibration, 30)
-                for own, other in zip(speech[name], speech[following], strict=False)
+                for own, other in zip(speech[name], cycle(speech[following]), strict=False)
             ]
             cells.append(f"{sum(flags)} of {len(flags)}")
         yield row(name, len(speech[name]), *cells)
@@ -366,8 +370,14 @@ def _echo(agent: Floats, path: str, gain_db: float, rng: np.random.Generator) ->
     return late.astype(np.float32)
 
 
-def _frames(caller: Floats, agent: Floats) -> tuple[list[float], int]:
-    """Of each frame of speech in the caller's channel how like the agent it is; and all frames."""
+class Frames(NamedTuple):
+    """Of each frame of speech in the caller's channel how like the agent it is, and its end."""
+
+    correlations: list[float]
+    ends: list[int]
+
+
+def _frames(caller: Floats, agent: Floats) -> Frames:
     collector, finder = SpeechCollector(SpeechDetector()), LeakageFinder()
     heard, said = to_int16(telephone.mulaw(caller)), to_int16(agent)
     finder.push(heard, said)
@@ -377,7 +387,7 @@ def _frames(caller: Floats, agent: Floats) -> tuple[list[float], int]:
         for speech in found
         for end in range(speech.start + FRAME_SAMPLES, speech.end + 1, FRAME_SAMPLES)
     ]
-    return [finder.correlation(end) for end in ends], len(heard) // FRAME_SAMPLES
+    return Frames([finder.correlation(end) for end in ends], ends)
 
 
 def _choice(talks: Sequence[tuple[Floats, Floats]]) -> Iterator[str]:
@@ -421,43 +431,58 @@ def _left_out(talks: Sequence[tuple[Floats, Floats]]) -> Iterator[str]:
     for path in PATHS:
         for gain_db in GAINS_DB:
             found = [_frames(_echo(agent, path, gain_db, rng), agent) for _, agent in talks]
-            correlations = np.concatenate([each for each, _ in found])
-            frames_a_minute = 60 / sum(count for _, count in found)
+            correlations = np.concatenate([each.correlations for each in found])
+            # Of the frames of speech in all talks, what is theirs of a minute, in seconds.
+            a_minute = 60 * FRAME_SAMPLES / CALL_RATE_HZ / (_TALK_S * len(talks))
             left = int(np.count_nonzero(correlations < LEAKED_CORRELATION))
             yield row(
                 path,
                 f"{gain_db} dB",
-                f"{len(correlations) * frames_a_minute:.1f}",
-                f"{left * frames_a_minute:.1f}",
+                f"{len(correlations) * a_minute:.1f}",
+                f"{left * a_minute:.1f}",
                 f"{1 - left / max(1, len(correlations)):.1%}",
             )
 
 
 def _over_echo(talks: Sequence[tuple[Floats, Floats]]) -> Iterator[str]:
     rng = np.random.default_rng(3)
+    without = np.concatenate([_frames(caller, agent)[0] for caller, agent in talks])
+    lost = np.mean(without >= LEAKED_CORRELATION)
     yield ""
     yield "## Both speak"
     yield ""
     yield (
-        "The share of the caller's net speech that is left out with the echo, while the agent "
-        "speaks all the time as well. A caller as loud as the echo cannot be had without it."
+        "Agent and caller speak all the time. Of the frames of speech in which one of the two is "
+        f"at least {CLEARLY_DB:g} dB louder than the other, the share that is left out. Without an "
+        f"echo the caller loses {lost:.2%} ({len(without)} frames)."
     )
     yield ""
-    yield row("echo", *(f"caller {above} dB above it" for above in ABOVE_DB), "no echo")
-    yield "|" + " --- |" * (len(ABOVE_DB) + 2)
-    without = np.concatenate([_frames(caller, agent)[0] for caller, agent in talks])
-    lost = f"{np.mean(without >= LEAKED_CORRELATION):.2%}"
+    yield row("echo", "caller above it, overall", "the caller is louder", "the echo is louder")
+    yield "|" + " --- |" * 4
     for path in PATHS[:4]:
-        cells: list[str] = []
         for above_db in ABOVE_DB:
-            found = np.concatenate(
-                [
-                    _frames(caller + _echo(agent, path, -above_db, rng), agent)[0]
-                    for caller, agent in talks
-                ]
-            )
-            cells.append(f"{np.mean(found >= LEAKED_CORRELATION):.1%}")
-        yield row(path, *cells, lost)
+            found = [
+                _by_louder(caller, _echo(agent, path, -above_db, rng), agent)
+                for caller, agent in talks
+            ]
+            of_caller, of_echo = (np.concatenate(flags) for flags in zip(*found, strict=True))
+            yield row(path, f"{above_db} dB", _left_out_of(of_caller), _left_out_of(of_echo))
+
+
+def _left_out_of(flags: Labels) -> str:
+    return f"{np.mean(flags):.1%} of {len(flags)}" if len(flags) else "none"
+
+
+def _by_louder(caller: Floats, echo: Floats, agent: Floats) -> tuple[Labels, Labels]:
+    """Whether each frame is left out, of those in which the caller is louder, and the echo is."""
+    found = _frames(caller + echo, agent)
+    left_out = np.array(found.correlations) >= LEAKED_CORRELATION
+    powers = [
+        np.array([np.mean(each[end - FRAME_SAMPLES : end] ** 2) for end in found.ends])
+        for each in (caller, echo)
+    ]
+    above_db = 10 * np.log10((powers[0] + 1e-12) / (powers[1] + 1e-12))
+    return left_out[above_db >= CLEARLY_DB], left_out[above_db <= -CLEARLY_DB]
 
 
 def _cost(talks: Sequence[tuple[Floats, Floats]]) -> Iterator[str]:

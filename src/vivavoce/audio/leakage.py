@@ -97,7 +97,8 @@ def _differences(samples: Samples, missing: int, count: int) -> Floats:
     """
     stop = len(samples) - missing
     taken = samples[max(0, stop - count - 1) : stop].astype(np.float32)
-    return np.diff(np.pad(taken, (count + 1 - len(taken), 0)))
+    missing_before = count + 1 - len(taken)
+    return np.diff(np.pad(taken, (missing_before, 0)) if missing_before else taken)
 
 
 def _window_energies(agent: Floats) -> np.ndarray:
@@ -112,8 +113,8 @@ def _highest_correlation(caller: Floats, agent: Floats, energies: np.ndarray) ->
     products = np.fft.irfft(spectrum, _FFT_SAMPLES)[: _DELAY_SAMPLES + 1]
     # A window in which the agent hardly spoke is no echo's, however alike it is.
     power = np.maximum(energies, energies.max() / 1000) * _energy(caller)
-    found = np.abs(products) / np.sqrt(np.maximum(power, 1.0))
-    return float(found.max())
+    shares = np.square(products, dtype=np.float64) / np.maximum(power, 1.0)
+    return float(np.sqrt(shares.max()))
 
 
 def _energy(differences: Floats) -> float:
