@@ -129,7 +129,8 @@ def _head(mixtures: Mixtures) -> Iterator[str]:
         "through several codecs, are not independent: real intervals are wider. Each speaker was "
         "recorded on one occasion with an own microphone. So one voice changes less than it does "
         "in real calls, and the line changes with the second voice, which it does not where a "
-        "telephone is handed over: both flatter."
+        "telephone is handed over: both flatter. How windows are cut was chosen among five ways on "
+        "these speakers, µ-law; only the recorded telephone voices had no part in anything."
     )
 
 
