@@ -94,8 +94,8 @@ def test_the_calibration_says_what_it_means():
     assert two.are_two == (two.raw >= 0.5)
 
 
-@pytest.mark.parametrize(("log10_p", "two"), [(-1.9, False), (-2.0, True), (-2.1, True)])
-def test_two_voices_are_what_one_call_of_a_hundred_is_by_chance(log10_p, two):
+@pytest.mark.parametrize(("log10_p", "two"), [(-2.2, False), (-2.3, True), (-2.4, True)])
+def test_two_voices_are_what_one_call_of_two_hundred_is_by_chance(log10_p, two):
     assert VoicesFound(raw=0.5, llr=0.0, log10_p=log10_p).are_two == two
 
 
