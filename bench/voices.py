@@ -405,9 +405,9 @@ def _choice(talks: Sequence[tuple[Floats, Floats]]) -> Iterator[str]:
     yield ""
     yield (
         "On the half of the speakers that is not reported on: the share of speech frames at or "
-        f"above a correlation. Chosen is {LEAKED_CORRELATION:g}, where the caller loses about one "
-        f"frame in a thousand to an agent who speaks all the time. Echoes are at {GAINS_DB[0]} dB. "
-        "A first look, before the halves were parted, had been at speakers of both."
+        f"above a correlation. Chosen is {LEAKED_CORRELATION:g}, where the caller loses less than "
+        "one frame in a thousand to an agent who speaks all the time. Echoes are at "
+        f"{GAINS_DB[0]} dB. A first look, before the halves were parted, had been at speakers of both."
     )
     yield ""
     yield row("what is heard", "frames", *(f"{threshold:g}" for threshold in THRESHOLDS))
@@ -505,7 +505,7 @@ def _cost(talks: Sequence[tuple[Floats, Floats]]) -> Iterator[str]:
     yield (
         f"{1e6 * frame_s:.0f} µs for each frame of speech in the caller's channel while the agent "
         f"speaks too: {frame_s * CALL_RATE_HZ / FRAME_SAMPLES:.2%} of a core if both did so all "
-        "the time, nothing while one is silent or the agent is not known. Memory a call: "
+        "the time, next to nothing while the agent is silent or not known. Memory a call: "
         f"{quiet.kept_bytes / 1000:.0f} kB."
     )
 

@@ -79,7 +79,7 @@ class LeakageFinder:
     def correlation(self, end: int) -> float:
         """How like what the agent said it is, 0..1; 0 where the agent is silent or not known."""
         missing = self._end - end
-        if missing >= len(self._agent):
+        if missing >= len(self._agent) or _is_still(self._agent, missing):
             return 0.0
         agent = _differences(self._agent, missing, _SPAN_SAMPLES)
         energies = _window_energies(agent)
@@ -87,6 +87,13 @@ class LeakageFinder:
             return 0.0
         caller = _differences(self._caller, missing, _WINDOW_SAMPLES)
         return _highest_correlation(caller, agent, energies)
+
+
+def _is_still(agent: Samples, missing: int) -> bool:
+    """Whether the agent's span moves so little that it must be silent: spares the arithmetic."""
+    stop = len(agent) - missing
+    span = agent[max(0, stop - _SPAN_SAMPLES - 1) : stop]
+    return int(span.max()) - int(span.min()) < _SILENT_LEVEL
 
 
 def _differences(samples: Samples, missing: int, count: int) -> Floats:
