@@ -407,7 +407,8 @@ def _choice(talks: Sequence[tuple[Floats, Floats]]) -> Iterator[str]:
         "On the half of the speakers that is not reported on: the share of speech frames at or "
         f"above a correlation. Chosen is {LEAKED_CORRELATION:g}, where the caller loses less than "
         "one frame in a thousand to an agent who speaks all the time. Echoes are at "
-        f"{GAINS_DB[0]} dB. A first look, before the halves were parted, had been at speakers of both."
+        f"{GAINS_DB[0]} dB. A first look, before the halves were parted, had been at "
+        "speakers of both."
     )
     yield ""
     yield row("what is heard", "frames", *(f"{threshold:g}" for threshold in THRESHOLDS))
