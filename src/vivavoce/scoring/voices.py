@@ -23,8 +23,8 @@ documented; 1 % is to be kept, and the tail is known from too few speakers to as
 (bench/results/voices.md)."""
 
 LEAST_WINDOWS = 3
-"""Windows of a voice that count as one: about 3 s of speech. Fewer were missed as often as found
-(bench/results/voices.md)."""
+"""Windows that a voice has at least: about 3 s of speech. Not documented; chosen because one or two
+windows of an odd sound are as unlike the rest as another voice is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
