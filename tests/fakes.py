@@ -19,6 +19,7 @@ from vivavoce.errors import KeyDenied, KeyServiceDown, NotFound, SealBroken
 from vivavoce.scoring.calibration import Calibration, Condition, Correction
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence
+from vivavoce.scoring.voices import VoicesFound
 from vivavoce.vault.customer_keys import DataKey
 from vivavoce.vault.seal import SealingKey, new_key
 
@@ -147,9 +148,14 @@ def spoof_evidence(
     return SpoofEvidence(np.stack(columns, axis=1).astype(np.float32))
 
 
+def voices_found(*, two: bool) -> VoicesFound:
+    """What is said of the voices in some speech."""
+    return VoicesFound(raw=0.5, llr=5.0, log10_p=-3.0 if two else -0.1)
+
+
 @dataclass
 class FakeEngines:
-    """Knows voices by their level, and spoofs likewise.
+    """Knows voices by their level, and spoofs likewise; of two levels the voices are two.
 
     `held` stops every answer until it is set; `failure` is raised instead of one.
     """
@@ -173,7 +179,8 @@ class FakeEngines:
 
     async def judge(self, speech, memory=None):
         vector = await self.embed(speech)
-        return vector, self.spoofs.get(level_of(speech), spoof_evidence())
+        two = len(set(np.unique(speech // LEVEL)) - {0}) > 1
+        return vector, self.spoofs.get(level_of(speech), spoof_evidence()), voices_found(two=two)
 
 
 class RecordingListener:

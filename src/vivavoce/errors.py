@@ -20,7 +20,8 @@ VivavoceError
 ├── AudioError
 │   ├── BadAudioParameters         an encoding, rate or channel that is not served
 │   ├── UnreadableRecording        a file that no decoder reads, or one without audio
-│   └── NotEnoughSpeech            needed_s, got_s
+│   ├── NotEnoughSpeech            needed_s, got_s
+│   └── TwoVoices                  speech that is to be one person's holds more than one voice
 ├── StreamError
 │   ├── StreamTokenRejected        wrong, expired, or made for another session
 │   ├── CallRefused                a platform is not who it says, or its call is not for its domain
@@ -164,6 +165,13 @@ class NotEnoughSpeech(AudioError):
         super().__init__(f"{needed_s:g} s of net speech are needed, {got_s:.1f} s were heard")
         self.needed_s = needed_s
         self.got_s = got_s
+
+
+class TwoVoices(AudioError):
+    """Speech that is to become a voiceprint holds more than one voice."""
+
+    def __init__(self) -> None:
+        super().__init__("More than one voice was heard in the speech for the enrollment.")
 
 
 class StreamError(VivavoceError):

@@ -382,6 +382,63 @@ async def test_an_engine_that_fails_fails_the_enrolment_visibly(house):
     assert (await house.session()).enrollment_message == "Internal Server Error"
 
 
+async def test_speech_of_two_voices_is_not_enrolled_and_the_reason_is_told(house):
+    session, token = await house.start(speaker_id="anna")
+    call = await house.open(session, token)
+    await house.say(call, ANNA, 25)
+    await house.say(call, BEN, 6)
+    await house.desk.end(rows.DOMAIN_ID, "call")
+    assert await enrol(house) == "FAILED"
+    session = await house.session()
+    assert session.enrollment_message == (
+        "More than one voice was heard in the speech for the enrollment."
+    )
+    assert session.quality == "TWO_VOICES"
+    assert await house.speaker_status("anna") == "PENDING"
+    *_, ended, requested, failed = await house.announced()
+    assert ended["session"]["audioQuality"] == "TWO_VOICES"
+    assert requested["status"] == "SUBMITTED"
+    assert (failed["status"], failed["generatedSpeakerId"]) == ("FAILED", None)
+    assert failed["errorInfo"]["errorMessage"] == session.enrollment_message
+    assert await conflict(enrol(house)) == "ENROLLMENT_ALREADY_EXISTS"
+
+
+async def test_another_voice_in_the_next_stream_fails_the_enrolment_of_both(house):
+    await house.stream(ANNA, 16, speaker_id="anna")
+    assert await enrol(house) == "NOT_ENOUGH_SPEECH"
+    await house.stream(BEN, 16)
+    session = await house.session()
+    assert session.enrollment_status == "FAILED"
+    assert session.quality != "TWO_VOICES"  # of the last stream, in which there was one
+
+
+async def test_who_speaks_up_over_a_known_speaker_leaves_the_voiceprint_as_it_was(house):
+    await house.enroll("anna", ANNA)
+    session, token = await house.start(speaker_id="anna")
+    call = await house.open(session, token)
+    await enrol(house)
+    await house.say(call, ANNA, 20)
+    await house.say(call, BEN, 11)
+    await until(lambda: enrolment_is(house, "FAILED"))
+    speaker_id = (await house.session()).speaker_id
+    voiceprint = await house.store.read(lambda tx: tx.voiceprints.find(rows.DOMAIN_ID, speaker_id))
+    np.testing.assert_array_equal(voiceprint.vector, house.engines.vectors[ANNA])
+    assert await house.speaker_status("anna") == "ENROLLED"
+
+
+async def test_two_voices_change_no_decision(house):
+    await house.enroll("anna", ANNA)
+    session, token = await house.start(speaker_id="anna")
+    call = await house.open(session, token)
+    await house.say(call, ANNA, 12)
+    await house.say(call, BEN, 1)
+    await house.desk.end(rows.DOMAIN_ID, "call")
+    evaluation = await house.evaluate()
+    assert evaluation.session.quality == "TWO_VOICES"
+    assert evaluation.authentication.decision == "ACCEPT"
+    assert evaluation.fraud.decision == "LOW_RISK"
+
+
 async def test_speech_is_counted_once_after_an_enrolment_in_mid_call(house):
     await house.stream(ANNA, 16, speaker_id="anna")
     session, token = await house.start()

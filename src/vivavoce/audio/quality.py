@@ -1,4 +1,4 @@
-"""How good a call's audio is, from running sums: level, noise, clipping, loss."""
+"""How good a call's audio is, from running sums: level, noise, clipping, loss, the agent's echo."""
 
 import math
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from vivavoce.audio.arrays import Samples
+from vivavoce.audio.arrays import CALL_RATE_HZ, Samples
 
-Verdict: TypeAlias = Literal["UNKNOWN", "GOOD", "QUIET", "NOISY", "CLIPPED", "LOSSY", "UNFAMILIAR"]
+Verdict: TypeAlias = Literal[
+    "UNKNOWN", "GOOD", "QUIET", "NOISY", "CLIPPED", "LOSSY", "UNFAMILIAR", "TWO_VOICES"
+]
 
 CLIPPED_LEVEL = 32600
 """From here on a 16-bit sample counts as clipped (the largest mu-law value is 32124)."""
@@ -20,6 +22,8 @@ _CLIPPED_SHARE = 0.01
 _QUIET_DBFS = -50.0
 _NOISY_SNR_DB = 10.0
 _LOSSY_SHARE = 0.05
+_LEAKED_SHARE = 0.1
+_LEAST_LEAKED_SAMPLES = CALL_RATE_HZ
 # Nor is this one; chosen because evidence of spoofing counts for less than half below it.
 _UNFAMILIAR_CERTAINTY = 0.5
 
@@ -35,6 +39,8 @@ class QualityMeter:
     _speech_samples: int = 0
     _clipped_samples: int = 0
     _unheard_samples: int = 0
+    _leaked_samples: int = 0
+    _leaked_energy: int = 0
 
     def add_audio(self, samples: Samples) -> None:
         """Count received audio, shape (n,)."""
@@ -54,23 +60,34 @@ class QualityMeter:
         self._speech_samples += len(samples)
         self._speech_energy += _energy(samples)
 
+    def add_leaked(self, samples: Samples) -> None:
+        """Count the part that was the agent's voice, shape (n,): neither speech nor noise."""
+        self._leaked_samples += len(samples)
+        self._leaked_energy += _energy(samples)
+
     def add_loss(self, samples: int) -> None:
         """Count lost samples."""
         self.lost_samples += samples
 
-    def verdict(self, *, certainty: float = 1.0) -> Verdict:
+    def verdict(self, *, certainty: float = 1.0, two_voices: bool = False) -> Verdict:
         """The worst thing to say about the audio so far; UNKNOWN before any speech.
 
         Args:
             certainty: how far what was said can be judged for spoofing, 0..1. Only audio that is
                 sound otherwise is unfamiliar: what else is wrong with it says more.
+            two_voices: whether more than one voice was heard in the speech. It is said before all
+                else: it is the one thing that forbids an enrolment.
         """
+        if two_voices or self._is_leaky:
+            return "TWO_VOICES"
         if self._speech_samples == 0:
             return "UNKNOWN"
         total = self.received_samples + self.lost_samples
-        rest_samples = self.received_samples - self._unheard_samples - self._speech_samples
+        voiced_samples = self._speech_samples + self._leaked_samples
+        rest_samples = self.received_samples - self._unheard_samples - voiced_samples
         speech = self._speech_energy / self._speech_samples
-        rest = max(0, self._energy - self._speech_energy) / max(1, rest_samples)
+        rest_energy = self._energy - self._speech_energy - self._leaked_energy
+        rest = max(0, rest_energy) / max(1, rest_samples)
         checks: tuple[tuple[Verdict, bool], ...] = (
             ("LOSSY", self.lost_samples > _LOSSY_SHARE * total),
             ("CLIPPED", self._clipped_samples > _CLIPPED_SHARE * self._speech_samples),
@@ -82,6 +99,12 @@ class QualityMeter:
             if holds:
                 return verdict
         return "GOOD"
+
+    @property
+    def _is_leaky(self) -> bool:
+        voiced_samples = self._speech_samples + self._leaked_samples
+        enough = self._leaked_samples >= _LEAST_LEAKED_SAMPLES
+        return enough and self._leaked_samples > _LEAKED_SHARE * voiced_samples
 
 
 def _energy(samples: Samples) -> int:

@@ -5,20 +5,23 @@ asked for by an event too (`EvidenceNeeded`) and answered by `accept`. The same 
 events however it was cut into chunks, so a call replayed from a recording gives the decisions of
 the live call.
 
-Speech is collected until `Plan.limit_samples`. On the way evidence is taken at fixed amounts of net
-speech (the checkpoints) and at the end of the call. The first of it serves an early risk of
-spoofing: there is not enough for any decision yet.
+Speech is collected until `Plan.limit_samples`; an echo of the agent is none. On the way evidence is
+taken at fixed amounts of net speech (the checkpoints) and at the end of the call. The first of it
+serves an early risk of spoofing: there is not enough for any decision yet.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples
+from vivavoce.audio.leakage import LeakageFinder
 from vivavoce.audio.quality import QualityMeter, Verdict
-from vivavoce.call.speech import FrameDetector, Speech, SpeechCollector, joined
+from vivavoce.call.speech import FRAME_SAMPLES, FrameDetector, Speech, SpeechCollector, joined
 from vivavoce.scoring.spoofing import JUDGED_S, SpoofEvidence
+from vivavoce.scoring.voices import VoicesFound
 
 ENROLLMENT_S = 30
 ENROLLMENT_SAMPLES = ENROLLMENT_S * CALL_RATE_HZ
@@ -127,11 +130,13 @@ class EvidenceAnswer:
         number: of the request.
         vector: the caller's voice, shape (dimension,), unit length.
         spoof: what the speech says of spoofing; None where it could not be judged.
+        voices: whether more than one voice was heard; None where that could not be judged.
     """
 
     number: int
     vector: Floats = field(repr=False)
     spoof: SpoofEvidence | None
+    voices: VoicesFound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +150,7 @@ class EvidenceReady:
         end: index after the last one.
         vector: the caller's voice, shape (dimension,), unit length.
         spoof: what the speech says of spoofing; None where it could not be judged.
+        voices: whether more than one voice was heard; None where that could not be judged.
     """
 
     number: int
@@ -153,6 +159,7 @@ class EvidenceReady:
     end: int
     vector: Floats = field(repr=False)
     spoof: SpoofEvidence | None
+    voices: VoicesFound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +187,7 @@ class CallMachine:
         self._collector = SpeechCollector(detector)
         self._plan = plan
         self._meter = QualityMeter()
+        self._leakage = LeakageFinder()
         self._speech: list[Speech] = []
         self._net_samples = 0
         self._uncounted = np.zeros(0, np.int16)  # received, not yet judged
@@ -187,6 +195,7 @@ class CallMachine:
         self._evidence_samples = 0  # net speech that the latest evidence request covers
         self._requests: dict[int, EvidenceNeeded] = {}  # asked, not yet answered
         self._certainty = (0, 1.0)  # number of the latest answer on spoofing, and its certainty
+        self._two_voices = (0, False)  # number of the latest answer on voices, and what it was
         self._asked = 0
 
     def push(self, item: Item) -> list[Event]:
@@ -196,8 +205,9 @@ class CallMachine:
                 # Its speech is not told from its noise any more, so it must not count as either.
                 self._meter.add_unheard(len(samples))
                 return []
-            case Audio(samples=samples):
+            case Audio(samples=samples, agent=agent):
                 self._uncounted = np.concatenate([self._uncounted, samples])
+                self._leakage.push(samples, agent)
                 events = self._collect(self._collector.push(samples))
                 self._count(self._collector.position - self._counted_to)
                 return events
@@ -207,6 +217,7 @@ class CallMachine:
                 if self.complete:
                     return []
                 events = self._collect(self._collector.gap(samples))
+                self._leakage.gap(samples)
                 self._count(len(self._uncounted))
                 self._counted_to = self._collector.position
                 return events
@@ -221,6 +232,8 @@ class CallMachine:
         if answer.spoof is not None:
             # Answers may come in any order; the one on the most speech counts.
             self._certainty = max(self._certainty, (answer.number, answer.spoof.certainty))
+        if answer.voices is not None:
+            self._two_voices = max(self._two_voices, (answer.number, answer.voices.are_two))
         return [
             EvidenceReady(
                 number=request.number,
@@ -229,6 +242,7 @@ class CallMachine:
                 end=request.end,
                 vector=answer.vector,
                 spoof=answer.spoof,
+                voices=answer.voices,
             )
         ]
 
@@ -252,11 +266,12 @@ class CallMachine:
     def progress(self) -> Progress:
         """How far the call has come."""
         _, certainty = self._certainty
+        _, two_voices = self._two_voices
         return Progress(
             received_samples=self._meter.received_samples + len(self._uncounted),
             net_speech_samples=self._net_samples,
             lost_samples=self._meter.lost_samples,
-            quality=self._meter.verdict(certainty=certainty),
+            quality=self._meter.verdict(certainty=certainty, two_voices=two_voices),
         )
 
     def speech(self) -> Samples:
@@ -281,7 +296,7 @@ class CallMachine:
     def _collect(self, found: list[Speech]) -> list[Event]:
         events: list[Event] = []
         checkpoints = self._plan.checkpoints()
-        for speech in found:
+        for speech in self._without_leaks(found):
             if self.complete:
                 break
             self._meter.add_speech(speech.samples)
@@ -292,6 +307,21 @@ class CallMachine:
             if self.complete:
                 events.append(SpeechComplete())
         return events
+
+    def _without_leaks(self, found: list[Speech]) -> Iterator[Speech]:
+        """The speech but for frames that hold the agent's voice."""
+        for speech in found:
+            ends = range(speech.start + FRAME_SAMPLES, speech.end + 1, FRAME_SAMPLES)
+            leaked = [self._leakage.is_leaked(end) for end in ends]
+            if not any(leaked):
+                yield speech
+                continue
+            frames = speech.samples.reshape(-1, FRAME_SAMPLES)
+            for number, (frame, is_leaked) in enumerate(zip(frames, leaked, strict=True)):
+                if is_leaked:
+                    self._meter.add_leaked(frame)
+                else:
+                    yield Speech(start=speech.start + number * FRAME_SAMPLES, samples=frame)
 
     def _ask(self) -> EvidenceNeeded:
         self._asked += 1

@@ -26,6 +26,7 @@ from vivavoce.call.machine import (
 )
 from vivavoce.models.memory import Memory
 from vivavoce.scoring.spoofing import SpoofEvidence
+from vivavoce.scoring.voices import VoicesFound
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +42,10 @@ _PIECE_SAMPLES = CALL_RATE_HZ // 2
 class Engines(Protocol):
     """What judges speech; shared by all calls."""
 
-    async def judge(self, speech: Samples, memory: Memory) -> tuple[Floats, SpoofEvidence | None]:
-        """The voice as a vector, shape (dimension,), and what the speech says of spoofing.
+    async def judge(
+        self, speech: Samples, memory: Memory
+    ) -> tuple[Floats, SpoofEvidence | None, VoicesFound | None]:
+        """The voice, shape (dimension,); what the speech says of spoofing, and of two voices.
 
         `memory` is the call's: what is found of its speech is looked up and kept there.
         """
@@ -192,8 +195,10 @@ class LiveCall:
         for event in events:
             match event:
                 case EvidenceNeeded():
-                    vector, spoof = await self._engines.judge(event.speech, self._memory)
-                    answer = EvidenceAnswer(number=event.number, vector=vector, spoof=spoof)
+                    vector, spoof, voices = await self._engines.judge(event.speech, self._memory)
+                    answer = EvidenceAnswer(
+                        number=event.number, vector=vector, spoof=spoof, voices=voices
+                    )
                     await self._handle(self._machine.accept(answer))
                 case EvidenceReady():
                     await self._listener.on_evidence(self, event)

@@ -28,6 +28,7 @@ import onnxruntime
 from vivavoce.audio.arrays import Floats
 from vivavoce.errors import ModelInvalid, ModelMissing
 from vivavoce.scoring.calibration import Calibration, read_calibration
+from vivavoce.scoring.voices import CALIBRATED
 
 CARD_FORMAT = "vivavoce-card/1"
 METADATA_PREFIX = "vivavoce."
@@ -133,8 +134,9 @@ class Model:
 
     Attributes:
         card: what it is.
-        calibrations: what its scores mean: by output, or under "" where it has but one. One that
-            has none yet is left out.
+        calibrations: what its scores mean: by output, or under "" where it has but one; of a
+            speaker model also what its windows say of two voices. One that there is none of yet is
+            left out.
         path: the ONNX file.
     """
 
@@ -187,7 +189,10 @@ def load_model(path: Path) -> Model:
         )
     session, metadata = _open(content, path)
     card = _merge(document, metadata, path)
-    found = {output: _calibration(path, card, output) for output in card.outputs or ("",)}
+    outputs = card.outputs or ("",)
+    if card.kind == "speaker":
+        outputs = (*outputs, CALIBRATED)
+    found = {output: _calibration(path, card, output) for output in outputs}
     calibrations = {output: each for output, each in found.items() if each is not None}
     model = Model(card, session, calibrations, path)
     _check_shapes(session, card, path)

@@ -18,6 +18,7 @@ from vivavoce.models.spoof import SpoofDetector
 from vivavoce.models.vad import SpeechDetector, load_network
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import SpoofEvidence
+from vivavoce.scoring.voices import CALIBRATED, VoicesFound, find_voices
 
 
 class Models:
@@ -27,11 +28,13 @@ class Models:
         encoder: from speech to a voice.
         spoof: from speech to evidence that it is no living voice.
         judge: what the scores of both mean.
+        voices: what the encoder's windows say of two voices; None where that is not known.
     """
 
     def __init__(self, speaker: Model, spoof: Sequence[Model]) -> None:
         load_network()
         self.encoder = SpeakerEncoder(speaker)
+        self.voices = speaker.calibrations.get(CALIBRATED)
         self.spoof = SpoofDetector(*spoof)
         self.judge = Judge(
             speaker=speaker.calibration(),
@@ -100,8 +103,16 @@ class Engines:
         """Pieces of speech that wait for the encoder."""
         return self._voices.waiting
 
-    async def embed(self, speech: Samples, memory: Memory | None = None) -> Floats:
-        """The voice of net speech, shape (n,) at the call rate: shape (dimension,).
+    async def embed(self, speech: Samples) -> Floats:
+        """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""
+        return self._models.encoder.pool(await self._encode(speech, {}))
+
+    async def judge(
+        self, speech: Samples, memory: Memory | None = None
+    ) -> tuple[Floats, SpoofEvidence | None, VoicesFound | None]:
+        """The voice of net speech, what it says of spoofing, and whether the voices are two.
+
+        The latter two are None where there is too little speech for them.
 
         Args:
             speech: all that is known of the voice.
@@ -109,24 +120,23 @@ class Engines:
         """
         found = {} if memory is None else memory
         loop = asyncio.get_running_loop()
+        # Side by side, which halves the time where there is a core to spare.
+        judging = loop.run_in_executor(self._executor, self._models.spoof_evidence, speech, found)
+        windows, spoof = await asyncio.gather(self._encode(speech, found), judging)
+        seconds = len(speech) / CALL_RATE_HZ
+        voices = find_voices(windows, self._models.voices, seconds=seconds)
+        return self._models.encoder.pool(windows), spoof, voices
+
+    async def _encode(self, speech: Samples, memory: Memory) -> Floats:
+        """The encoder's windows of net speech, shape (windows, dimension)."""
+        loop = asyncio.get_running_loop()
         windows, keys = await loop.run_in_executor(self._executor, self._prepare, speech)
-        new = [index for index, key in enumerate(keys) if key not in found]
+        new = [index for index, key in enumerate(keys) if key not in memory]
         if new:
             vectors = await self._voices.run(windows[new])
             # Copies: the vectors of many calls may be parts of one array.
-            found |= {keys[index]: row.copy() for index, row in zip(new, vectors, strict=True)}
-        return self._models.encoder.pool(np.stack([found[key] for key in keys]))
-
-    async def judge(
-        self, speech: Samples, memory: Memory | None = None
-    ) -> tuple[Floats, SpoofEvidence | None]:
-        """The voice of net speech, and what it says of spoofing; None if it is too short."""
-        found = {} if memory is None else memory
-        loop = asyncio.get_running_loop()
-        # Side by side, which halves the time where there is a core to spare.
-        judging = loop.run_in_executor(self._executor, self._models.spoof_evidence, speech, found)
-        vector, spoof = await asyncio.gather(self.embed(speech, found), judging)
-        return vector, spoof
+            memory |= {keys[index]: row.copy() for index, row in zip(new, vectors, strict=True)}
+        return np.stack([memory[key] for key in keys])
 
     async def aclose(self) -> None:
         """Finish what runs."""

@@ -8,7 +8,7 @@ Source: docs/reference/native-websocket.md; there is no standard behind it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -61,7 +61,7 @@ class Parameters:
         encoding: of a sample.
         rate_hz: samples a second.
         channels: interleaved, 1 or 2.
-        channel: which of them is the caller's.
+        channel: which of them is the caller's; the other one is the agent's.
     """
 
     encoding: Encoding = Encoding.L16
@@ -98,14 +98,24 @@ class NativeStream:
         self._parameters = parameters
         self._frame_bytes = parameters.encoding.sample_bytes * parameters.channels
         self._split = b""  # the beginning of a frame whose end is in the next message
-        self._resampler = StreamResampler(parameters.rate_hz, CALL_RATE_HZ)
+        # The caller's channel first, then the agent's where there is one.
+        self._channels = [
+            (parameters.channel + turn) % parameters.channels for turn in range(parameters.channels)
+        ]
+        self._resamplers = [
+            StreamResampler(parameters.rate_hz, CALL_RATE_HZ) for _ in self._channels
+        ]
 
     def receive_bytes(self, data: bytes) -> list[WireEvent]:
         """Take a binary message."""
         data = self._split + data
         whole = len(data) - len(data) % self._frame_bytes
         self._split = data[whole:]
-        return _audio(self._resampler.push(self._decode(data[:whole])))
+        decoded = self._decode(data[:whole])
+        return _audio(
+            resampler.push(decoded[channel :: self._parameters.channels])
+            for channel, resampler in zip(self._channels, self._resamplers, strict=True)
+        )
 
     def receive_text(self, text: str) -> list[WireEvent]:
         """Take a text message; types that this version does not know are passed over.
@@ -123,21 +133,23 @@ class NativeStream:
 
     def finish(self) -> list[WireEvent]:
         """The connection is over; what is left of a split sample is dropped."""
-        return _audio(self._resampler.finish())
+        return _audio(resampler.finish() for resampler in self._resamplers)
 
     def _decode(self, data: bytes) -> Samples:
         match self._parameters.encoding:
             case Encoding.L16:
-                samples = np.frombuffer(data, dtype="<i2").astype(np.int16)
+                return np.frombuffer(data, dtype="<i2").astype(np.int16)
             case Encoding.MULAW:
-                samples = decode_mu_law(data)
+                return decode_mu_law(data)
             case Encoding.ALAW:
-                samples = decode_a_law(data)
-        return samples[self._parameters.channel :: self._parameters.channels]
+                return decode_a_law(data)
 
 
-def _audio(samples: Samples) -> list[WireEvent]:
-    return [Audio(samples=samples)] if len(samples) else []
+def _audio(channels: Iterable[Samples]) -> list[WireEvent]:
+    """The next audio of the caller, and of the agent where that is known; nothing of no samples."""
+    samples, *agents = channels
+    agent = agents[0] if agents else None
+    return [Audio(samples=samples, agent=agent)] if len(samples) else []
 
 
 def _number(query: Mapping[str, str], name: str, *, default: int, lowest: int, highest: int) -> int:

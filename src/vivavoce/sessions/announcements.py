@@ -148,6 +148,8 @@ def start_session(
                 "authenticationMinimumSpeechInSeconds": session.authentication_minimum_s
             },
             **_audio_progress(session, evidence),
+            # Ours, here and in an evaluation: AWS told nothing of how good the audio is.
+            "audioQuality": session.quality,
         }
     else:
         shown |= dict.fromkeys(
@@ -159,6 +161,7 @@ def start_session(
                 "enrollmentAudioProgress",
                 "authenticationAudioProgress",
                 "fraudDetectionAudioProgress",
+                "audioQuality",
             )
         )
     detail = {
@@ -222,6 +225,7 @@ def evaluate_session(
         "streamingStatus": session.streaming_status if isinstance(session, Session) else None,
         "authenticationResult": _authentication(decided.authentication) if decided else None,
         "fraudDetectionResult": _fraud(decided.fraud) if decided else None,
+        "audioQuality": decided.session.quality if decided else None,
     }
     detail = {
         "action": "EVALUATE_SESSION",

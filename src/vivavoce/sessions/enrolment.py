@@ -18,8 +18,9 @@ from vivavoce.call.calls import Calls
 from vivavoce.call.machine import ENROLLMENT_S, ENROLLMENT_SAMPLES, samples_to_s
 from vivavoce.call.runner import LiveCall
 from vivavoce.clock import Clock
-from vivavoce.errors import Conflict, NotFound, VivavoceError
+from vivavoce.errors import Conflict, NotFound, TwoVoices, VivavoceError
 from vivavoce.scoring.spoofing import SpoofEvidence, SpoofReference
+from vivavoce.scoring.voices import VoicesFound
 from vivavoce.sessions import announcements
 from vivavoce.sessions.announcements import EnrollmentData, EnrollmentOutcome
 from vivavoce.sessions.announcer import Announcer
@@ -52,8 +53,10 @@ class Encoder(Protocol):
         """The voice as a vector, shape (dimension,), unit length."""
         ...
 
-    async def judge(self, speech: Samples) -> tuple[Floats, SpoofEvidence | None]:
-        """The voice, and what the speech says of spoofing; None if it is too short."""
+    async def judge(
+        self, speech: Samples
+    ) -> tuple[Floats, SpoofEvidence | None, VoicesFound | None]:
+        """The voice, shape (dimension,); what the speech says of spoofing, and of two voices."""
         ...
 
 
@@ -200,12 +203,17 @@ class Enrolments:
         if call is not None:
             call.kept_samples = live_samples
         try:
-            vector, spoof = await self._encoder.judge(speech)
+            vector, spoof, voices = await self._encoder.judge(speech)
         except Exception as error:  # noqa: BLE001 - whoever polls must learn that it failed
             _log.exception("the voiceprint of session %s could not be made", session_id)
             failure = error  # Python forgets `error` at the end of this block
             return await self._store.write(
                 lambda tx: self._fail(tx, tx.sessions.get_by_id(session_id), failure)
+            )
+        if voices is not None and voices.are_two:
+            # Of two people's speech either could be the speaker's; which one is not asked here.
+            return await self._store.write(
+                lambda tx: self._fail(tx, tx.sessions.get_by_id(session_id), TwoVoices())
             )
         reference = (
             SpoofReference.of(spoof, model=self._encoder.spoof_model)

@@ -3,7 +3,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.fakes import LoudDetector, ScriptedDetector, cut, silence, spoof_evidence, towards, voice
+from tests.fakes import (
+    LoudDetector,
+    ScriptedDetector,
+    cut,
+    silence,
+    spoof_evidence,
+    towards,
+    voice,
+    voices_found,
+)
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.machine import (
     Audio,
@@ -261,3 +270,90 @@ def test_of_answers_in_any_order_the_one_on_the_most_speech_says_what_the_audio_
         spoof = spoof_evidence(distance=distance)
         call.accept(EvidenceAnswer(number=request.number, vector=towards(1), spoof=spoof))
     assert call.progress.quality == "UNFAMILIAR"
+
+
+def babble(seed, seconds):
+    """A voice that is unlike that of another seed; the detector hears it as speech."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(-3000, 3001, round(seconds * S)).astype(np.int16)
+
+
+def conversation(caller, agent):
+    return Audio(samples=caller, agent=agent)
+
+
+def cut_in_two(item, cuts):
+    agents = cut(item.agent, cuts)
+    pieces = zip(cut(item.samples, cuts), agents, strict=True)
+    return [Audio(samples=heard, agent=said) for heard, said in pieces]
+
+
+def with_echo(seconds, *, caller=0.0, delay=400):
+    """The agent speaks for some seconds, and is heard in the caller's channel; then the caller."""
+    said = np.concatenate([babble(1, seconds), silence(caller + 1)])
+    heard = np.concatenate([np.zeros(delay, np.int16), said[:-delay] // 2])
+    heard[round((seconds + 0.5) * S) :][: round(caller * S)] = babble(2, caller)
+    return conversation(heard, said)
+
+
+def test_an_echo_of_the_agent_is_not_the_callers_speech():
+    call = machine()
+    assert feed(call, with_echo(8)) == []
+    assert call.progress.net_speech_samples < 2 * FRAME_SAMPLES
+    assert call.progress.quality == "TWO_VOICES"
+    assert call.finish() == []
+
+
+def test_what_the_caller_says_beside_an_echo_is_all_that_is_collected():
+    call = machine()
+    feed(call, with_echo(6, caller=4))
+    speech = call.speech()
+    assert abs(len(speech) - 4 * S) < S // 4
+    # The caller speaks twice as loudly as the echo is.
+    assert np.abs(speech.astype(int)).mean() > 1450
+
+
+def test_a_little_of_the_agent_is_left_out_and_not_worth_a_word():
+    call = machine()
+    item = with_echo(1, caller=12)
+    feed(call, item)
+    assert call.progress.net_speech_samples < 12.3 * S
+    assert call.progress.quality != "TWO_VOICES"
+
+
+def test_an_agent_who_is_not_heard_changes_nothing():
+    caller = np.concatenate([babble(2, 5), silence(2), babble(3, 8)])
+    alone, beside = machine(), machine()
+    agent = babble(1, 15)
+    assert facts(feed(alone, Audio(samples=caller))) == facts(
+        feed(beside, conversation(caller, agent))
+    )
+    assert alone.progress == beside.progress
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 9 * S), max_size=15),
+    lost=st.integers(0, 2 * S),
+)
+def test_a_call_with_an_echo_gives_the_same_however_it_is_cut(cuts, lost):
+    def told(pieces_of):
+        call = machine(authentication_samples=S, fraud_samples=2 * S, limit_samples=4 * S)
+        items = [*pieces_of(with_echo(3, caller=2)), Gap(samples=lost), *pieces_of(with_echo(2))]
+        return facts([*feed(call, *items), *call.finish()]), call.progress
+
+    assert told(lambda item: cut_in_two(item, cuts)) == told(lambda item: [item])
+
+
+def test_of_answers_in_any_order_the_one_on_the_most_speech_says_whether_voices_are_two():
+    call = machine()
+    asked = requests(feed(call, Audio(samples=silence(5)), spoken(21), Audio(samples=silence(1))))
+    founds = (None, voices_found(two=True), voices_found(two=False), None)
+    for request, voices in zip(reversed(asked), founds, strict=True):
+        answer = EvidenceAnswer(
+            number=request.number, vector=towards(1), spoof=spoof_evidence(), voices=voices
+        )
+        (ready,) = call.accept(answer)
+        assert isinstance(ready, EvidenceReady)
+        assert ready.voices is voices
+    assert call.progress.quality == "TWO_VOICES"

@@ -54,6 +54,13 @@ def test_a_calibration_beside_the_model_is_read(write_model):
     assert model.calibration().apply(0.8, seconds=10).llr == pytest.approx(2.0)
 
 
+def test_what_a_speaker_models_windows_say_of_two_voices_is_read_where_it_is_known(write_model):
+    path = write_model()
+    write_calibration_for(path)
+    write_calibration_for(path, ending=".voices.calibration.json")
+    assert sorted(load_model(path).calibrations) == ["", "voices"]
+
+
 def test_a_model_without_calibration_says_which_file_it_lacks(write_model):
     with pytest.raises(ModelInvalid, match=r"put a file tiny\.calibration\.json beside it"):
         load_model(write_model()).calibration()

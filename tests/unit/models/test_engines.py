@@ -30,6 +30,8 @@ class CountingEncoder:
 
 
 class CountingModels:
+    voices = None  # without a calibration nothing is said of two voices
+
     def __init__(self):
         self.encoder = CountingEncoder()
         self.memories = []

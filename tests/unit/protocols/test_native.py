@@ -12,6 +12,12 @@ from vivavoce.protocols.events import Audio, Closed
 from vivavoce.protocols.native import Encoding, NativeStream, Parameters, read_parameters
 
 
+def audio_of(events) -> list[Audio]:
+    """Events that are all audio."""
+    assert all(isinstance(event, Audio) for event in events)
+    return events
+
+
 def samples_of(events):
     return np.concatenate([event.samples for event in events] or [np.zeros(0, np.int16)])
 
@@ -56,10 +62,36 @@ def test_telephone_encodings_are_decoded(data):
 
 
 @pytest.mark.parametrize("channel", [0, 1])
-def test_of_two_channels_the_callers_is_taken(channel):
+def test_of_two_channels_one_is_the_callers_and_the_other_the_agents(channel):
     both = np.array([[1, -1], [2, -2], [3, -3]], "<i2")
-    got = received(Parameters(channels=2, channel=channel), [both.tobytes()])
-    np.testing.assert_array_equal(got, both[:, channel])
+    stream = NativeStream(Parameters(channels=2, channel=channel))
+    (audio,) = audio_of(stream.receive_bytes(both.tobytes()))
+    assert audio.samples.tolist() == both[:, channel].tolist()
+    assert audio.agent is not None
+    assert audio.agent.tolist() == both[:, 1 - channel].tolist()
+
+
+def test_one_channel_has_no_agent():
+    (audio,) = audio_of(NativeStream(Parameters()).receive_bytes(bytes(8)))
+    assert audio.agent is None
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 44100])
+@pytest.mark.parametrize("channel", [0, 1])
+def test_both_channels_stay_aligned_however_the_bytes_are_cut(rate_hz, channel):
+    both = np.random.default_rng(0).integers(-9000, 9001, (rate_hz // 4, 2)).astype("<i2")
+    stream = NativeStream(Parameters(rate_hz=rate_hz, channels=2, channel=channel))
+    data = both.tobytes()
+    pieces = [data[start : start + 333] for start in range(0, len(data), 333)]
+    events = [event for piece in pieces for event in stream.receive_bytes(piece)]
+    heard, said = np.zeros(0, np.int16), np.zeros(0, np.int16)
+    for audio in audio_of([*events, *stream.finish()]):
+        assert audio.agent is not None
+        heard, said = np.append(heard, audio.samples), np.append(said, audio.agent)
+        assert len(heard) == len(said)
+    mono = Parameters(rate_hz=rate_hz)
+    np.testing.assert_array_equal(heard, received(mono, [both[:, channel].tobytes()]))
+    np.testing.assert_array_equal(said, received(mono, [both[:, 1 - channel].tobytes()]))
 
 
 def test_what_is_left_of_a_split_sample_is_dropped():

@@ -308,6 +308,7 @@ def test_a_started_stream_aggregates_since_its_start():
             "audioAggregationStartedAt": started,
             "audioAggregationEndedAt": None,
         },
+        "audioQuality": "GOOD",
     }
     assert list(detail) == [
         "sourceId",
@@ -436,6 +437,7 @@ def test_an_evaluation_shows_both_decisions_and_the_watchlist_twice():
             "audioAggregationEndedAt": "2021-10-04T22:53:06.007Z",
             "configuration": {"riskThreshold": 50, "watchlistId": WATCHLIST_ID},
         },
+        "audioQuality": "GOOD",
     }
 
 
@@ -776,3 +778,30 @@ def test_whatever_a_session_is_like_its_events_fit_their_schemas(
     checked(announcements.evaluate_session(ARN, evaluation, now_ms=NOW_MS, error=error))
     checked(announcements.update_session(ARN, session, now_ms=NOW_MS, error=error))
     checked(announcements.session_enrollment(ARN, session, now_ms=NOW_MS, error=error))
+
+
+def test_two_voices_are_told_with_a_stream_and_an_evaluation():
+    heard = replace(SESSION, quality="TWO_VOICES")
+    ended = announcements.start_session(ARN, heard, status="STREAMING_ENDED", now_ms=NOW_MS)
+    evaluation = Evaluation(session=heard, authentication=ACCEPTED, fraud=RISKY)
+    decided = announcements.evaluate_session(ARN, evaluation, now_ms=NOW_MS)
+    for announcement in (ended, decided):
+        assert checked(announcement)["session"]["audioQuality"] == "TWO_VOICES"
+
+
+def test_an_enrolment_of_two_voices_fails_as_a_bad_request():
+    detail = checked(
+        announcements.speaker(
+            ARN,
+            "ENROLL_SPEAKER",
+            speaker_id=None,
+            now_ms=NOW_MS,
+            data=EnrollmentData(source="SESSION_ENROLLMENT", source_id=SESSION_ID, status=None),
+            error=errors.TwoVoices(),
+        )
+    )
+    assert detail["errorInfo"] == {
+        "errorCode": 400,
+        "errorType": "BAD_REQUEST",
+        "errorMessage": "More than one voice was heard in the speech for the enrollment.",
+    }
