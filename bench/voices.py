@@ -345,7 +345,10 @@ def _pairs(
     """Caller and agent of each pair."""
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(names)) for _ in range(pairs)]
-    return [(_talk(speakers[names[one]]), _talk(speakers[names[two]])) for one, two, *_ in orders]
+    return [
+        (_talk(speakers[names[int(one)]]), _talk(speakers[names[int(two)]]))
+        for one, two, *_ in orders
+    ]
 
 
 def _talk(clips: Sequence[speech_data.Clip]) -> Floats:
