@@ -344,8 +344,11 @@ def _pairs(
 ) -> list[tuple[Floats, Floats]]:
     """Caller and agent of each pair."""
     rng = np.random.default_rng(0)
-    orders: list[list[int]] = [rng.permutation(len(names)).tolist() for _ in range(pairs)]
-    return [(_talk(speakers[names[one]]), _talk(speakers[names[two]])) for one, two, *_ in orders]
+    orders = [rng.permutation(len(names)) for _ in range(pairs)]
+    return [
+        (_talk(speakers[names[int(one)]]), _talk(speakers[names[int(two)]]))
+        for one, two, *_ in orders
+    ]
 
 
 def _talk(clips: Sequence[speech_data.Clip]) -> Floats:
