@@ -77,7 +77,7 @@ async def test_without_a_memory_nothing_is_kept(engines, models):
 
 async def test_what_is_remembered_does_not_hold_on_to_the_windows_of_others(engines):
     memory = {}
-    await engines.embed(speech(400), memory)
+    await engines.judge(speech(400), memory)
     assert all(vector.base is None for vector in memory.values())
 
 
