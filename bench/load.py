@@ -692,7 +692,7 @@ def main() -> int:
     modes.add_argument("--batching", action="store_true", help="settings of the micro-batcher")
     modes.add_argument("--hostile", action="store_true", help="good calls beside hostile peers")
     modes.add_argument(
-        "--soak", action="store_true", help=f"for --minutes at {SOAK_SHARE:.0%} of the largest"
+        "--soak", action="store_true", help=f"for --minutes at {SOAK_SHARE:.0%}% of the largest"
     )
     parser.add_argument(
         "--calls", type=int, nargs="+", default=CALLS, help="numbers to try, rising"
