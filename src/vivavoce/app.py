@@ -90,7 +90,6 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         new_detector=foundation.models.new_detector,
         limit=settings.max_calls,
         inbox_s=settings.inbox_s,
-        threads=settings.threads,
     )
     registry = new_registry(live_calls=lambda: len(calls))
     metrics = Metrics(registry, operations=HANDLERS)
@@ -176,7 +175,6 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_S):
                 await engines.aclose()
-        calls.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         await deliveries.stop()
         await _note_audit_head(store)

@@ -108,4 +108,3 @@ async def house(store, vault, judge):
         house.engines.held.set()
     async with asyncio.timeout(10):
         await house.calls.drain(within_s=30)
-    house.calls.close()

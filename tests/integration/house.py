@@ -137,7 +137,7 @@ def build_house(store: Store, vault: Vault, *, limit: int = 4, judge: Judge = JU
     """Build one in a store that has the domain of `rows`."""
     engines = FakeEngines(vectors={ANNA: towards(1), BEN: towards(0)})
     clock = StillClock()
-    calls = Calls(engines=engines, new_detector=LoudDetector, limit=limit, inbox_s=30, threads=1)
+    calls = Calls(engines=engines, new_detector=LoudDetector, limit=limit, inbox_s=30)
     decisions: list[tuple[str, str, tuple[str, ...]]] = []
     desk = SessionDesk(
         store=store,

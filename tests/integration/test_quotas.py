@@ -136,7 +136,6 @@ async def test_active_sessions_are_counted_until_they_end_or_expire(sqlite_url, 
     await house.desk.end(rows.DOMAIN_ID, "open")
     await house.start("first")
     await call.end()
-    house.calls.close()
     store.close()
 
 

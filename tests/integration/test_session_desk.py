@@ -133,7 +133,6 @@ async def test_over_capacity_no_session_is_started(store, vault, house):
         await small.start("other")
     assert await missing(small.session("other")) == "SESSION"
     await small.desk.end(rows.DOMAIN_ID, "call")
-    small.calls.close()
 
 
 async def test_sessions_are_listed_in_order_by_what_they_are_now(house):
@@ -564,7 +563,6 @@ async def test_a_stream_that_a_crash_interrupted_is_announced_as_failed(house):
     again = build_house(house.store, house.vault)
     await again.desk.recover()
     assert (await announced(house))[-1] == ("START_SESSION", "STREAMING_FAILED")
-    again.calls.close()
 
 
 # --- upkeep
@@ -591,7 +589,6 @@ async def test_after_a_crash_running_streams_have_ended_and_ready_enrolments_com
     assert (await again.session("ready")).enrollment_status == "COMPLETED"
     assert (await again.session("requested")).enrollment_status == "COMPLETED"
     assert await again.speaker_status("anna") == await again.speaker_status("ben") == "ENROLLED"
-    again.calls.close()
 
 
 RETENTION = Retention(

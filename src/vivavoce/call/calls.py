@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call.inbox import Inbox
@@ -25,14 +24,11 @@ class Calls:
         new_detector: Callable[[], FrameDetector],
         limit: int,
         inbox_s: float,
-        threads: int,
     ) -> None:
         self._engines = engines
         self._new_detector = new_detector
         self._limit = limit
         self._inbox_samples = round(inbox_s * CALL_RATE_HZ)
-        # Voice activity is arithmetic, and must not hold up the event loop.
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._live: dict[str, LiveCall] = {}
         self.draining = False
 
@@ -71,7 +67,6 @@ class Calls:
             inbox=Inbox(limit_samples=self._inbox_samples),
             engines=self._engines,
             listener=listener,
-            executor=self._executor,
             on_gone=self._forget,
         )
         self._live[identity.session_id] = call
@@ -86,10 +81,6 @@ class Calls:
                 await asyncio.gather(*(call.end() for call in list(self._live.values())))
         except TimeoutError:
             _log.warning("%d calls were cut off after %g s", len(self), within_s)
-
-    def close(self) -> None:
-        """Give the threads back; after `drain`."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _forget(self, call: LiveCall) -> None:
         # The session may have begun its next stream meanwhile.

@@ -86,7 +86,9 @@ class Engines:
         self._voices = MicroBatcher(
             models.encoder.encode, max_batch=max_batch, max_wait_ms=max_wait_ms, threads=threads
         )
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="judge")
+        self._judging = ThreadPoolExecutor(threads, thread_name_prefix="judge")
+        # Short work of its own: behind the detector's it would keep the encoder waiting.
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
 
     @property
     def model(self) -> str:
@@ -121,7 +123,7 @@ class Engines:
         found = {} if memory is None else memory
         loop = asyncio.get_running_loop()
         # Side by side, which halves the time where there is a core to spare.
-        judging = loop.run_in_executor(self._executor, self._models.spoof_evidence, speech, found)
+        judging = loop.run_in_executor(self._judging, self._models.spoof_evidence, speech, found)
         windows, spoof = await asyncio.gather(self._encode(speech, found), judging)
         seconds = len(speech) / CALL_RATE_HZ
         voices = find_voices(windows, self._models.voices, seconds=seconds)
@@ -130,7 +132,7 @@ class Engines:
     async def _encode(self, speech: Samples, memory: Memory) -> Floats:
         """The encoder's windows of net speech, shape (windows, dimension)."""
         loop = asyncio.get_running_loop()
-        windows, keys = await loop.run_in_executor(self._executor, self._prepare, speech)
+        windows, keys = await loop.run_in_executor(self._preparing, self._prepare, speech)
         new = [index for index, key in enumerate(keys) if key not in memory]
         if new:
             vectors = await self._voices.run(windows[new])
@@ -141,7 +143,8 @@ class Engines:
     async def aclose(self) -> None:
         """Finish what runs."""
         await self._voices.aclose()
-        self._executor.shutdown()
+        self._judging.shutdown()
+        self._preparing.shutdown()
 
     def _prepare(self, speech: Samples) -> tuple[Floats, list[bytes]]:
         windows = self._models.encoder.prepare(to_float(speech), CALL_RATE_HZ)

@@ -28,11 +28,10 @@ def listener():
 
 @pytest.fixture
 async def calls(engines):
-    calls = Calls(engines=engines, new_detector=LoudDetector, limit=2, inbox_s=4.0, threads=1)
+    calls = Calls(engines=engines, new_detector=LoudDetector, limit=2, inbox_s=4.0)
     yield calls
     async with asyncio.timeout(5):
         await calls.drain(within_s=30)
-    calls.close()
 
 
 def begin(calls, listener, session_id="id#1", stream_number=1):
