@@ -6,6 +6,7 @@ may add to 16-bit output: what is heard here is features, not a noise floor.
 """
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 
 from vivavoce.audio.arrays import Floats, Samples, to_float, to_int16
@@ -77,6 +78,60 @@ class StreamResampler:
         rest = self._stream.resample_chunk(to_float(self._waiting), last=True)
         self._waiting = np.empty(0, np.int16)
         return to_int16(rest)
+
+
+class StreamDoubler:
+    """Doubles the rate of a stream of 16-bit samples, in any chunks, 4 ms behind its input.
+
+    soxr would be 120 ms behind, which every decision on a call would wait for. The samples that
+    there are stay; each one between two of them is the mean of its neighbours, weighted by a sinc
+    under a Kaiser window. The weights are whole numbers, so every sum is exact, and the output
+    depends on the samples alone.
+
+    Source: the half-band interpolator, e.g. A. V. Oppenheim, R. W. Schafer, "Discrete-Time Signal
+    Processing", sections 4.6 and 7.5. With these numbers: flat to 3.7 kHz, images 80 dB down.
+    """
+
+    def __init__(self) -> None:
+        # Silence before the first sample; the last of these is the first whose successor is due.
+        self._held = np.zeros(_REACH - 1, np.int16)
+
+    def push(self, samples: Samples) -> Samples:
+        """Take samples, shape (n,); give twice as many at twice the rate, but for the last few."""
+        self._held = np.concatenate((self._held, samples))
+        count = len(self._held) - 2 * _REACH + 1
+        if count <= 0:
+            return np.empty(0, np.int16)
+        near = np.lib.stride_tricks.sliding_window_view(self._held.astype(np.float64), 2 * _REACH)
+        doubled = np.empty((count, 2), np.int16)
+        doubled[:, 0] = self._held[_REACH - 1 : _REACH - 1 + count]
+        between = np.rint(near @ _WEIGHTS / _WEIGHTS_SUM)
+        doubled[:, 1] = np.clip(between, -32768, 32767)
+        self._held = self._held[count:]
+        return doubled.ravel()
+
+    def finish(self) -> Samples:
+        """The rest of the output, as if silence followed; a new stream may begin then."""
+        rest = self.push(np.zeros(_REACH, np.int16))
+        self._held = np.zeros(_REACH - 1, np.int16)
+        return rest
+
+
+def _weights() -> npt.NDArray[np.float64]:
+    """Of the neighbours of a sample between two others, the nearest in the middle."""
+    distances = np.arange(2 * _REACH) - _REACH + 0.5
+    weights = np.sinc(distances) * np.kaiser(2 * _REACH, _KAISER_BETA)
+    return np.rint(weights / weights.sum() * 2**20)
+
+
+_REACH = 32
+"""Neighbours on either side: 4 ms at 8 kHz."""
+
+_KAISER_BETA = 8.0
+"""Source: J. F. Kaiser's formula for 80 dB, in section 7.5 of Oppenheim and Schafer."""
+
+_WEIGHTS = _weights()
+_WEIGHTS_SUM = float(_WEIGHTS.sum())
 
 
 def _check_rates(*rates_hz: int) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Samples
-from vivavoce.audio.resample import StreamResampler
+from vivavoce.audio.resample import StreamDoubler
 
 FRAME_SAMPLES = 256
 """One voice activity frame at `CALL_RATE_HZ`: 32 ms, the detector's 512 samples at 16 kHz."""
@@ -89,7 +89,7 @@ class SpeechCollector:
     def __init__(self, detector: FrameDetector) -> None:
         self._detector = detector
         self._rule = _SpeechRule()
-        self._resampler = StreamResampler(CALL_RATE_HZ, DETECTOR_RATE_HZ)
+        self._resampler = StreamDoubler()
         self._unjudged = np.zeros(0, np.int16)  # call samples whose frame has no verdict yet
         self._upsampled = np.zeros(0, np.int16)  # the same moments at the detector's rate
         self._position = 0  # index of the first unjudged sample
@@ -126,7 +126,7 @@ class SpeechCollector:
         self._position += len(self._unjudged)
         self._unjudged = self._unjudged[:0]
         self._upsampled = self._upsampled[:0]
-        self._resampler = StreamResampler(CALL_RATE_HZ, DETECTOR_RATE_HZ)
+        self._resampler = StreamDoubler()
         return found
 
     def _whole_frames(self) -> int:
