@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vivavoce.audio.resample import StreamResampler, resample
+from vivavoce.audio.resample import StreamDoubler, StreamResampler, resample
 from vivavoce.errors import BadAudioParameters
 
 
@@ -111,3 +111,54 @@ def test_an_absurd_rate_is_refused(rate_hz):
         resample(np.zeros(10, np.float32), rate_hz, 8000)
     with pytest.raises(BadAudioParameters):
         StreamResampler(rate_hz, 8000)
+
+
+# --- doubling
+
+
+def doubled(samples, sizes=()):
+    doubler, start, parts = StreamDoubler(), 0, []
+    for size in (*sizes, len(samples)):
+        parts.append(doubler.push(samples[start : start + size]))
+        start += size
+    return np.concatenate([*parts, doubler.finish()])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 500), st.lists(st.integers(0, 90), max_size=12))
+def test_doubling_is_the_same_however_the_samples_arrive(count, sizes):
+    samples = noise(count)
+    got = doubled(samples, sizes)
+    np.testing.assert_array_equal(got, doubled(samples))
+    np.testing.assert_array_equal(got[::2], samples)
+
+
+@pytest.mark.parametrize("hz", [100, 1000, 3000, 3600])
+def test_a_tone_is_doubled_to_the_same_tone(hz):
+    samples = np.rint(32767 * tone(hz, 8000)).astype(np.int16)
+    expected = 32767 * tone(hz, 16000)
+    error = doubled(samples)[500:-500] - expected[500:-500]
+    assert 10 * np.log10(np.mean(error**2) / np.mean(expected**2)) < -75
+
+
+def test_doubling_is_4_ms_behind():
+    assert len(StreamDoubler().push(noise(800))) == 2 * (800 - 32)
+
+
+def test_the_loudest_samples_are_clipped_not_wrapped():
+    square = np.where(np.arange(400) // 20 % 2, 32767, -32768).astype(np.int16)
+    got = doubled(square).astype(int)
+    assert got.max() == 32767
+    assert got.min() == -32768
+    # Inside a plateau it rings; it never jumps to the other side.
+    assert (abs(got.reshape(-1, 40).mean(axis=1)) > 20000).all()
+
+
+def test_after_its_end_a_doubler_begins_anew():
+    doubler = StreamDoubler()
+    doubler.push(noise(300))
+    doubler.finish()
+    samples = noise(300, seed=1)
+    np.testing.assert_array_equal(
+        np.concatenate([doubler.push(samples), doubler.finish()]), doubled(samples)
+    )
