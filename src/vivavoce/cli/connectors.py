@@ -6,12 +6,11 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vivavoce.cli.options import DataDir, data_folder
+from vivavoce.cli.options import DataDir, data_folder, read_small
 from vivavoce.clock import SystemClock, iso_utc
 from vivavoce.errors import ConnectorError, VaultError
 from vivavoce.foundation import open_data
@@ -245,16 +244,7 @@ def _secret(kind: _Kind, file: str | None) -> str:
 
 
 def _read_secret(file: str) -> str:
-    try:
-        if file == "-":
-            raw = sys.stdin.buffer.read(_MAX_SECRET_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                raw = opened.read(_MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        raise ConnectorError(f"{file} cannot be read: {error.strerror}") from error
-    if len(raw) > _MAX_SECRET_BYTES:
-        raise ConnectorError(f"{file} is longer than any secret ({_MAX_SECRET_BYTES} bytes)")
+    raw = read_small(file, most_bytes=_MAX_SECRET_BYTES, error=ConnectorError)
     return raw.decode(errors="replace").strip()
 
 

@@ -2,15 +2,13 @@
 
 import json
 import re
-import sys
 from datetime import UTC
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
 from vivavoce.api.policy import MAX_POLICY_BYTES, SERVICE, Policy
-from vivavoce.cli.options import DataDir, data_folder
+from vivavoce.cli.options import DataDir, data_folder, read_small
 from vivavoce.clock import SystemClock, to_datetime
 from vivavoce.errors import AccessKeyError, PolicyInvalid
 from vivavoce.foundation import open_data
@@ -195,16 +193,7 @@ def _policy_text(
 
 
 def _read(file: str) -> str:
-    try:
-        if file == "-":
-            raw = sys.stdin.buffer.read(MAX_POLICY_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                raw = opened.read(MAX_POLICY_BYTES + 1)
-    except OSError as error:
-        raise PolicyInvalid(f"{file} cannot be read: {error.strerror}") from error
-    if len(raw) > MAX_POLICY_BYTES:
-        raise PolicyInvalid(f"{file} is longer than {MAX_POLICY_BYTES} bytes")
+    raw = read_small(file, most_bytes=MAX_POLICY_BYTES, error=PolicyInvalid)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
