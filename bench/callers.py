@@ -427,25 +427,41 @@ class Load:
 
 @dataclass(slots=True, kw_only=True)
 class Usage:
-    """What a process used since it began: CPU in seconds, of all its threads and of the first."""
+    """What a process and its children used since they began.
+
+    Attributes:
+        cpu_s: CPU in seconds, of all.
+        first_thread_s: of that, the first thread's of the process itself.
+        children_s: of that, the children's.
+        resident_bytes: memory of all.
+        at_s: when that was.
+    """
 
     cpu_s: float
     first_thread_s: float
+    children_s: float
     resident_bytes: int
     at_s: float
 
 
 def usage_of(pid: int, now_s: float) -> Usage:
-    """Read what a process used."""
+    """Read what a process and its children used."""
 
     def cpu_s(path: str) -> float:
         fields = Path(path).read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    def resident_bytes(process: str) -> int:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    listed = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [child for path in listed for child in path.read_text(encoding="ascii").split()]
+    children_s = sum(cpu_s(f"/proc/{child}/stat") for child in children)
     return Usage(
-        cpu_s=cpu_s(f"/proc/{pid}/stat"),
+        cpu_s=cpu_s(f"/proc/{pid}/stat") + children_s,
         first_thread_s=cpu_s(f"/proc/{pid}/task/{pid}/stat"),
-        resident_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
+        children_s=children_s,
+        resident_bytes=resident_bytes(str(pid)) + sum(resident_bytes(each) for each in children),
         at_s=now_s,
     )

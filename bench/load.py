@@ -42,9 +42,9 @@ from vivavoce.api.description import data_path
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, to_float
 from vivavoce.audio.features import whisper_log_mel
 from vivavoce.audio.g711 import decode_mu_law, encode_mu_law
-from vivavoce.audio.resample import StreamResampler
+from vivavoce.audio.resample import StreamDoubler
 from vivavoce.call.machine import Audio, CallMachine, EvidenceNeeded, Plan
-from vivavoce.call.speech import DETECTOR_RATE_HZ, GROUP_FRAMES
+from vivavoce.call.speech import GROUP_FRAMES
 from vivavoce.foundation import open_data
 from vivavoce.ids import generated_id
 from vivavoce.models.engines import Models, load_models
@@ -61,11 +61,12 @@ CALLS = (50, 100, 150, 200)
 SOAK_SHARE = 0.7
 HOSTILE = 50
 GOOD_BESIDE_HOSTILE = 50
-BATCHINGS = ((1, 0, 2), (8, 5, 2), (16, 0, 2), (16, 5, 1), (16, 5, 2), (16, 20, 2), (32, 20, 2))
-"""max_batch, max_wait_ms, threads."""
+BATCHES = (1, 2, 4, 8, 16, 32)
+"""Windows run together."""
 
 _START_S = 60.0
 _SETTLE_S = 20.0
+_REPEATS = 10
 _SAMPLE_S = 1.0
 _REGION = "us-east-1"
 _HEARD = 5 * callers.MESSAGE_SAMPLES
@@ -82,13 +83,19 @@ _COLUMNS = (
     "themselves; it is in the lag."
 )
 _HOW_STAGES = (
-    "CPU time. The event loop's thread is read from the system while the calls run, and so is the "
-    "sum; the stages that run in other threads are measured alone, on the same recordings, in the "
-    "pieces in which a call brings them."
+    "CPU time. The event loop's thread, the processes for inference and the sum are read from the "
+    "system while the calls run. The stages within them are measured alone, on the same "
+    "recordings, in the pieces in which a call brings them."
 )
 
-_RAISING, _ACTIVITY = "8 to 16 kHz", "voice activity"
+_HOW_BATCHES = (
+    "CPU of one window. A call brings 2 to 7 new windows of the encoder at a checkpoint and 1 to 4 "
+    "of the spoof detector; those of several calls are not gathered."
+)
+
+_DECODING, _RAISING, _ACTIVITY = "mu-law to samples", "8 to 16 kHz", "voice activity"
 _MACHINE, _SPOOF = "call machine around these", "spoof detector: networks"
+_ON_THE_LOOP = (_DECODING, _RAISING, _ACTIVITY, _MACHINE)
 
 
 class BenchFailed(Exception):
@@ -102,8 +109,9 @@ class Stretch:
     Attributes:
         calls: at a time.
         observed: what the callers saw.
-        server: CPU of the server's process, in cores.
+        server: CPU of the server and its processes for inference, in cores.
         first_thread: of that, the event loop's thread.
+        inference: of that, the processes for inference.
         callers: CPU of this process, in cores.
         resident_bytes: of the server, in the mean.
     """
@@ -112,6 +120,7 @@ class Stretch:
     observed: Observed
     server: float
     first_thread: float
+    inference: float
     callers: float
     resident_bytes: float
 
@@ -330,6 +339,7 @@ class Bench:
             observed=load.observe(),
             server=(after.cpu_s - before.cpu_s) / took_s,
             first_thread=(after.first_thread_s - before.first_thread_s) / took_s,
+            inference=(after.children_s - before.children_s) / took_s,
             callers=(own_after - own_before) / took_s,
             resident_bytes=float(np.mean(resident)),
         )
@@ -399,8 +409,9 @@ def stages(bench: Bench, stretch: Stretch) -> list[str]:
     seconds = sum(len(recording.samples) for recording in bench.recordings) / CALL_RATE_HZ
     costs = {name: cost_s / seconds * 1000 for name, cost_s in _stage_costs(bench).items()}
     total = stretch.server / stretch.calls * 1000
-    first = stretch.first_thread / stretch.calls * 1000
-    rest = total - first - sum(costs.values())
+    first, inference = (
+        cores / stretch.calls * 1000 for cores in (stretch.first_thread, stretch.inference)
+    )
     lines = [
         "",
         f"## What a second of a call costs, at {stretch.calls} calls",
@@ -411,9 +422,11 @@ def stages(bench: Bench, stretch: Stretch) -> list[str]:
         row(*["---"] * 3),
     ]
     told = {
-        "WebSocket, protocol, messages to the client, event loop (one thread)": first,
-        **costs,
-        "database, evaluation, hand-over between threads (the rest)": rest,
+        "event loop: WebSocket, protocol, call machine, messages to the client": first,
+        **{f"of that {name}, alone": ms for name, ms in costs.items() if name in _ON_THE_LOOP},
+        "processes for inference": inference,
+        **{f"of that {name}, alone": ms for name, ms in costs.items() if name not in _ON_THE_LOOP},
+        "database and evaluation (the rest)": total - first - inference,
         "all": total,
     }
     lines += [row(name, f"{ms:.2f}", f"{ms / total:.0%}") for name, ms in told.items()]
@@ -432,7 +445,7 @@ def _stage_costs(bench: Bench) -> dict[str, float]:
 
     for recording in bench.recordings:
         codes = encode_mu_law(recording.samples).reshape(-1, callers.MESSAGE_SAMPLES)
-        timed("mu-law to samples", lambda c=codes: [decode_mu_law(each) for each in c])
+        timed(_DECODING, lambda c=codes: [decode_mu_law(each) for each in c])
         pieces = np.split(recording.samples, range(_HEARD, len(recording.samples), _HEARD))
         raised = timed(_RAISING, lambda p=pieces: _raised(p))
         frames = raised[: len(raised) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
@@ -463,7 +476,7 @@ def _prepared(models: Models, speech: Floats) -> tuple[Floats, list[bytes]]:
 
 
 def _raised(pieces: Sequence[Any]) -> Any:  # noqa: ANN401
-    resampler = StreamResampler(CALL_RATE_HZ, DETECTOR_RATE_HZ)
+    resampler = StreamDoubler()
     return np.concatenate([*(resampler.push(piece) for piece in pieces), resampler.finish()])
 
 
@@ -480,26 +493,38 @@ def _needed(models: Models, pieces: Sequence[Any]) -> list[EvidenceNeeded]:
     return [event for event in events if isinstance(event, EvidenceNeeded)]
 
 
-def batching(bench: Bench, calls: int, seconds: float) -> list[str]:
-    """The settings of the micro-batcher against each other."""
-    lines = [
+def batches(bench: Bench) -> list[str]:
+    """How long a window takes, by how many run together."""
+    encoder, spoof = bench.models.encoder, bench.models.spoof
+    heard = to_float(bench.recordings[0].samples)
+    windows = encoder.prepare(np.tile(heard, 3), CALL_RATE_HZ)[: BATCHES[-1]]
+    features = np.stack([whisper_log_mel(heard[: 4 * CALL_RATE_HZ])] * BATCHES[-1])
+    model = next(iter(spoof.by_verdict.values()))
+
+    def ms_each(work: Callable[[Any], Any], given: Any, count: int) -> float:  # noqa: ANN401
+        work(given[:count])
+        begun = time.process_time()
+        for _ in range(_REPEATS):
+            work(given[:count])
+        return (time.process_time() - begun) * 1000 / _REPEATS / count
+
+    return [
         "",
-        f"## Batches of encoder windows, at {calls} calls",
+        "## Windows run together",
         "",
-        row("max_batch", "max_wait_ms", "threads", "lag p50 ms", "lag p99 ms", "server, cores"),
-        row(*["---"] * 6),
-    ]
-    for batch, wait_ms, threads in BATCHINGS:
-        found = bench.run(calls, seconds, MAX_BATCH=batch, MAX_WAIT_MS=wait_ms, THREADS=threads)
-        lines.append(
+        _HOW_BATCHES,
+        "",
+        row("windows", "encoder, ms each", "spoof detector, ms each"),
+        row(*["---"] * 3),
+        *(
             row(
-                *(batch, wait_ms, threads),
-                f"{found.lag_ms(0.5):.0f}",
-                f"{found.lag_ms(0.99):.0f}",
-                f"{found.server:.2f}",
+                count,
+                f"{ms_each(encoder.encode, windows, count):.2f}",
+                f"{ms_each(model.run, features, count):.2f}",
             )
-        )
-    return lines
+            for count in BATCHES
+        ),
+    ]
 
 
 def soak(bench: Bench, calls: int, minutes: float) -> list[str]:
@@ -689,7 +714,7 @@ def main() -> int:
     )
     modes.add_argument("--capacity", action="store_true", help="calls at a time against lag")
     modes.add_argument("--stages", action="store_true", help="what a second of a call costs")
-    modes.add_argument("--batching", action="store_true", help="settings of the micro-batcher")
+    modes.add_argument("--batches", action="store_true", help="windows of inference run together")
     modes.add_argument("--hostile", action="store_true", help="good calls beside hostile peers")
     modes.add_argument(
         "--soak", action="store_true", help=f"for --minutes at {SOAK_SHARE:.0%}% of the largest"
@@ -719,7 +744,7 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
 
 def _report(bench: Bench) -> Iterator[str]:
     given, seconds = bench.arguments, bench.arguments.seconds
-    alone = given.capacity or given.stages or given.batching or given.hostile or given.soak
+    alone = given.capacity or given.stages or given.batches or given.hostile or given.soak
     yield "# Calls at a time"
     yield ""
     yield f"- made by: `{' '.join(['python -m bench.load', *sys.argv[1:]])}`"
@@ -747,8 +772,8 @@ def _report(bench: Bench) -> Iterator[str]:
         largest = min(given.calls)
     if given.stages or not alone:
         yield from stages(bench, stretch or bench.run(largest, seconds))
-    if given.batching or not alone:
-        yield from batching(bench, round(SOAK_SHARE * largest), seconds)
+    if given.batches or not alone:
+        yield from batches(bench)
     if given.hostile or not alone:
         yield from hostile(bench, seconds)
     if given.soak:

@@ -1,5 +1,6 @@
 """`python -m vivavoce` is `vivavoce`."""
 
-from vivavoce.cli import main
+if __name__ == "__main__":  # processes for inference import this module as well
+    from vivavoce.cli import main
 
-main()
+    main()

@@ -79,12 +79,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
     """
     settings, vault, store = foundation.settings, foundation.vault, foundation.store
     clock = SystemClock()
-    engines = Engines(
-        foundation.models,
-        max_batch=settings.max_batch,
-        max_wait_ms=settings.max_wait_ms,
-        threads=settings.threads,
-    )
+    engines = Engines(foundation.models, load=foundation.load_models, processes=settings.processes)
     calls = Calls(
         engines=engines,
         new_detector=foundation.models.new_detector,

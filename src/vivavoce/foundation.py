@@ -5,8 +5,9 @@ import fcntl
 import ipaddress
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -50,6 +51,7 @@ class Foundation:
 
     settings: Settings
     models: Models
+    load_models: Callable[[], Models]  # the same, in another process
     vault: Vault
     store: Store
     lock: IO[bytes]  # held as long as this process lives
@@ -66,11 +68,13 @@ def lay_foundation(settings: Settings) -> Foundation:
             "setting auth: 'none' is for a sandbox and listens on a loopback address only; "
             f"{settings.host} is not one"
         )
-    models = load_models(
+    load = partial(
+        load_models,
         models_folder(settings.models_dir),
         speaker=settings.speaker_model,
         spoof=settings.spoof_model,
     )
+    models = load()
     os.umask(0o077)  # what the database and its log hold is for this user alone
     folder = _data_folder(settings.data_dir)
     lock = _lock(folder)
@@ -79,7 +83,9 @@ def lay_foundation(settings: Settings) -> Foundation:
     except BaseException:
         lock.close()
         raise
-    return Foundation(settings=settings, models=models, vault=vault, store=store, lock=lock)
+    return Foundation(
+        settings=settings, models=models, load_models=load, vault=vault, store=store, lock=lock
+    )
 
 
 def _open_for_serving(settings: Settings, folder: Path) -> tuple[Vault, Store]:

@@ -219,10 +219,10 @@ class Metrics:
         """Show how long queues are whenever somebody looks.
 
         Args:
-            engine_waiting: pieces of speech that wait for the speaker encoder.
+            engine_waiting: pieces of speech that wait for a process.
             writer_waiting: pieces of work that wait for the database's writer.
         """
-        engine = self._gauge("engine_waiting", "Pieces of speech waiting for the speaker encoder.")
+        engine = self._gauge("engine_waiting", "Pieces of speech waiting for a process.")
         engine.set_function(engine_waiting)
         writer = self._gauge("store_writer_waiting", "Pieces of work waiting to be written.")
         writer.set_function(writer_waiting)

@@ -91,7 +91,9 @@ class Settings(BaseSettings):
         Field(description="names of the spoof detectors, by commas; the first to give a verdict"),
     ] = "spoof-v4"
     max_calls: Annotated[int, Field(ge=1, description="live calls at a time; about 30 a core")] = 60
-    threads: Annotated[int, Field(ge=1, description="threads for voice activity and engines")] = 2
+    processes: Annotated[
+        int, Field(ge=1, description="processes for speaker encoder and spoof detector")
+    ] = 2
     inbox_s: Annotated[
         float, Field(gt=0, le=600, description="audio that may wait in a call, seconds")
     ] = 30.0
@@ -201,10 +203,6 @@ class Settings(BaseSettings):
         str | None,
         Field(description="source in place of aws.voiceid, which AWS itself refuses from others"),
     ] = None
-    max_batch: Annotated[int, Field(ge=1, description="encoder windows run together")] = 16
-    max_wait_ms: Annotated[
-        float, Field(ge=0, description="wait for windows of other calls, milliseconds")
-    ] = 5.0
     drain_s: Annotated[
         float, Field(ge=0, description="time to finish calls at shutdown, seconds")
     ] = 15.0

@@ -1,17 +1,17 @@
 """All engines of one process, behind one face for calls and enrolments."""
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vivavoce.audio.arrays import CALL_RATE_HZ, Floats, Samples, to_float
 from vivavoce.errors import NotEnoughSpeech
-from vivavoce.models.batch import MicroBatcher
 from vivavoce.models.card import Model, load_model
 from vivavoce.models.memory import Memory, key_of
+from vivavoce.models.processes import Processes
 from vivavoce.models.registry import find
 from vivavoce.models.speaker import SpeakerEncoder
 from vivavoce.models.spoof import SpoofDetector
@@ -19,6 +19,9 @@ from vivavoce.models.vad import SpeechDetector, load_network
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import SpoofEvidence
 from vivavoce.scoring.voices import CALIBRATED, VoicesFound, find_voices
+
+_ENCODED_TOGETHER = 16
+"""Windows; more are not faster each."""
 
 
 class Models:
@@ -63,6 +66,24 @@ class Models:
         """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""
         return self.encoder.embed(to_float(speech), CALL_RATE_HZ)
 
+    def hear(self, speech: Samples, memory: Memory) -> tuple[Floats, VoicesFound | None]:
+        """The voice of net speech, shape (n,) at the call rate, and whether there are two.
+
+        Args:
+            speech: all that is known of the voice.
+            memory: what was found of the same call before; what is found now is added.
+        """
+        prepared = self.encoder.prepare(to_float(speech), CALL_RATE_HZ)
+        keys = [key_of(window) for window in prepared]
+        new = [index for index, key in enumerate(keys) if key not in memory]
+        for start in range(0, len(new), _ENCODED_TOGETHER):
+            batch = new[start : start + _ENCODED_TOGETHER]
+            vectors = self.encoder.encode(prepared[batch])
+            memory |= {keys[index]: row.copy() for index, row in zip(batch, vectors, strict=True)}
+        windows = np.stack([memory[key] for key in keys])
+        seconds = len(speech) / CALL_RATE_HZ
+        return self.encoder.pool(windows), find_voices(windows, self.voices, seconds=seconds)
+
     def spoof_evidence(self, speech: Samples, memory: Memory | None = None) -> SpoofEvidence | None:
         """What net speech, shape (n,) at the call rate, says of spoofing; None if too short."""
         try:
@@ -72,23 +93,18 @@ class Models:
 
 
 class Engines:
-    """The models, shared by all calls: windows of many calls are run together."""
+    """The models, shared by all calls, in processes of their own."""
 
-    def __init__(
-        self,
-        models: Models,
-        *,
-        max_batch: int,
-        max_wait_ms: float,
-        threads: int,
-    ) -> None:
+    def __init__(self, models: Models, *, load: Callable[[], Models], processes: int) -> None:
+        """Prepare; no process is started yet.
+
+        Args:
+            models: the models, of this process; what is asked of them alone is answered at once.
+            load: loads the same in another process; a function of a module, or a partial of one.
+            processes: at most.
+        """
         self._models = models
-        self._voices = MicroBatcher(
-            models.encoder.encode, max_batch=max_batch, max_wait_ms=max_wait_ms, threads=threads
-        )
-        self._judging = ThreadPoolExecutor(threads, thread_name_prefix="judge")
-        # Short work of its own: behind the detector's it would keep the encoder waiting.
-        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._processes = Processes(partial(_load_here, load), count=processes)
 
     @property
     def model(self) -> str:
@@ -102,12 +118,14 @@ class Engines:
 
     @property
     def waiting(self) -> int:
-        """Pieces of speech that wait for the encoder."""
-        return self._voices.waiting
+        """Pieces of speech that wait to be looked at."""
+        return self._processes.waiting
 
     async def embed(self, speech: Samples) -> Floats:
         """The voice of net speech, shape (n,) at the call rate: shape (dimension,)."""
-        return self._models.encoder.pool(await self._encode(speech, {}))
+        nothing: Memory = {}
+        vector, _, _ = await self._processes.run(_hear_voice, speech, nothing)
+        return vector
 
     async def judge(
         self, speech: Samples, memory: Memory | None = None
@@ -120,35 +138,44 @@ class Engines:
             speech: all that is known of the voice.
             memory: what was found of the same call before; what is found now is added.
         """
-        found = {} if memory is None else memory
-        loop = asyncio.get_running_loop()
+        known = {} if memory is None else memory
         # Side by side, which halves the time where there is a core to spare.
-        judging = loop.run_in_executor(self._judging, self._models.spoof_evidence, speech, found)
-        windows, spoof = await asyncio.gather(self._encode(speech, found), judging)
-        seconds = len(speech) / CALL_RATE_HZ
-        voices = find_voices(windows, self._models.voices, seconds=seconds)
-        return self._models.encoder.pool(windows), spoof, voices
-
-    async def _encode(self, speech: Samples, memory: Memory) -> Floats:
-        """The encoder's windows of net speech, shape (windows, dimension)."""
-        loop = asyncio.get_running_loop()
-        windows, keys = await loop.run_in_executor(self._preparing, self._prepare, speech)
-        new = [index for index, key in enumerate(keys) if key not in memory]
-        if new:
-            vectors = await self._voices.run(windows[new])
-            # Copies: the vectors of many calls may be parts of one array.
-            memory |= {keys[index]: row.copy() for index, row in zip(new, vectors, strict=True)}
-        return np.stack([memory[key] for key in keys])
+        (vector, voices, heard), (spoof, judged) = await asyncio.gather(
+            self._processes.run(_hear_voice, speech, known),
+            self._processes.run(_judge_spoof, speech, known),
+        )
+        known |= heard | judged
+        return vector, spoof, voices
 
     async def aclose(self) -> None:
         """Finish what runs."""
-        await self._voices.aclose()
-        self._judging.shutdown()
-        self._preparing.shutdown()
+        await asyncio.to_thread(self._processes.close)
 
-    def _prepare(self, speech: Samples) -> tuple[Floats, list[bytes]]:
-        windows = self._models.encoder.prepare(to_float(speech), CALL_RATE_HZ)
-        return windows, [key_of(window) for window in windows]
+
+_here: list[Models] = []
+"""The models of a process that was started for them."""
+
+
+def _load_here(load: Callable[[], Models]) -> None:
+    _here.append(load())
+
+
+def _hear_voice(speech: Samples, memory: Memory) -> tuple[Floats, VoicesFound | None, Memory]:
+    """The voice, whether there are two, and what was not in the memory before."""
+    known = set(memory)
+    vector, voices = _here[0].hear(speech, memory)
+    return vector, voices, _without(memory, known)
+
+
+def _judge_spoof(speech: Samples, memory: Memory) -> tuple[SpoofEvidence | None, Memory]:
+    """What the speech says of spoofing, and what was not in the memory before."""
+    known = set(memory)
+    spoof = _here[0].spoof_evidence(speech, memory)
+    return spoof, _without(memory, known)
+
+
+def _without(memory: Memory, known: set[bytes]) -> Memory:
+    return {key: found for key, found in memory.items() if key not in known}
 
 
 def load_models(models_dir: Path, *, speaker: str, spoof: str) -> Models:

@@ -1,9 +1,12 @@
-"""What the engines remember of a call, with an encoder and a detector that count."""
+"""What the engines remember of a call, with models that count, in processes of their own."""
+
+import os
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from vivavoce.models.engines import Engines
+from vivavoce.models.engines import Engines, Models
 from vivavoce.models.memory import key_of
 
 pytestmark = pytest.mark.anyio
@@ -29,16 +32,15 @@ class CountingEncoder:
         return vectors.mean(axis=0)
 
 
-class CountingModels:
-    voices = None  # without a calibration nothing is said of two voices
-
+class CountingModels(Models):
     def __init__(self):
-        self.encoder = CountingEncoder()
-        self.memories = []
+        self.encoder = cast("Any", CountingEncoder())
+        self.voices = None  # without a calibration nothing is said of two voices
 
-    def spoof_evidence(self, speech, memory):
-        self.memories.append(memory)
-        return len(speech)
+    def spoof_evidence(self, speech, memory=None):
+        if memory is not None:
+            memory[b"judged %d" % len(speech)] = np.zeros(1, np.float32)
+        return cast("Any", os.getpid())
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def models():
 
 @pytest.fixture
 async def engines(models):
-    engines = Engines(models, max_batch=4, max_wait_ms=0, threads=2)
+    engines = Engines(models, load=CountingModels, processes=1)
     yield engines
     await engines.aclose()
 
@@ -57,28 +59,40 @@ def speech(samples):
     return np.random.default_rng(1).integers(-9999, 9999, 2000).astype(np.int16)[:samples]
 
 
-async def test_a_window_is_encoded_once_in_a_call(engines, models):
+def test_a_window_is_encoded_once_in_a_call(models):
     memory = {}
     for samples in (150, 150, 420, 1000):
-        remembered = await engines.judge(speech(samples), memory)
-        fresh = await Engines.judge(engines, speech(samples), {})
+        remembered = models.hear(speech(samples), memory)
+        fresh = CountingModels().hear(speech(samples), {})
         np.testing.assert_array_equal(remembered[0], fresh[0])
-        assert remembered[1] == fresh[1] == samples
     # Two windows, then none, then three more and a shorter one, then that one whole and five more.
-    assert len(memory) == 2 + 4 + 6
-    assert sum(memory is given for given in models.memories) == 4
+    assert len(models.encoder.encoded) == len(memory) == 2 + 4 + 6
 
 
-async def test_without_a_memory_nothing_is_kept(engines, models):
-    await engines.embed(speech(300))
-    await engines.embed(speech(300))
+def test_without_a_memory_nothing_is_kept(models):
+    models.hear(speech(300), {})
+    models.hear(speech(300), {})
     assert len(models.encoder.encoded) == 6
 
 
-async def test_what_is_remembered_does_not_hold_on_to_the_windows_of_others(engines):
+def test_what_is_remembered_does_not_hold_on_to_the_windows_of_others(models):
     memory = {}
-    await engines.judge(speech(400), memory)
+    models.hear(speech(400), memory)
     assert all(vector.base is None for vector in memory.values())
+
+
+async def test_what_is_found_in_another_process_is_remembered_in_this_one(engines, models):
+    memory = {}
+    vector, process, voices = await engines.judge(speech(150), memory)
+    expected, _ = models.hear(speech(150), {})
+    np.testing.assert_array_equal(vector, expected)
+    assert process != os.getpid()
+    assert voices is None
+    assert len(memory) == 2 + 1
+    before = dict(memory)
+    await engines.judge(speech(150), memory)
+    assert memory.keys() == before.keys()
+    np.testing.assert_array_equal(await engines.embed(speech(150)), expected)
 
 
 def test_a_key_tells_windows_apart():
