@@ -259,7 +259,7 @@ def test_what_cannot_be_is_answered_by_a_disconnect(genesys, spoil, reason):
         (lambda g: g.open(), "opened already"),
         (lambda g: g.send("discarded", {"start": "PT0S", "discarded": "1 hour"}), "PT1.2S"),
         (lambda g: g.send("dance"), "no client message of type 'dance'"),
-        (lambda g: g.socket.send(bytes(3)), "no whole number of 2 channels"),
+        (lambda g: g.socket.send(bytes(3)), "a whole number of bytes for each"),
         (lambda g: (g.send("paused"), g.socket.send(bytes(4))), "was not open for it"),
     ],
     ids=range(5),

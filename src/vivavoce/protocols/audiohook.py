@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, cast
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.audio.g711 import decode_mu_law
 from vivavoce.errors import InvalidRequest
-from vivavoce.protocols.events import Announced, Audio, Closed, Gap, WireEvent
+from vivavoce.protocols.events import Announced, Audio, Closed, Gap, Malformed, WireEvent
 
 MAX_TEXT_CHARACTERS = 65535
 """Longest text message. Source: protocol reference, "Message format"."""
@@ -60,19 +60,22 @@ class AudioHookStream:
         """Take audio: mu-law, one byte a sample, channels interleaved.
 
         Raises:
-            InvalidRequest: it came where there can be none, or is no whole number of samples.
+            InvalidRequest: it came where there can be none.
         """
         if self._is_disconnecting:
             return []
         if self._state != "open" or self._media is None:
             raise InvalidRequest("Audio came while the session was not open for it")
         channels = len(self._media["channels"])
-        if len(data) % channels:
-            raise InvalidRequest(f"{len(data)} bytes are no whole number of {channels} channels")
-        samples = decode_mu_law(data)
-        if channels == 1:
-            return [Audio(samples=samples)] if len(samples) else []
-        return [Audio(samples=samples[0::2], agent=samples[1::2])] if len(samples) else []
+        # A channel that is one byte short would be taken for the other one from here on.
+        rest = len(data) % channels
+        reason = f"A frame of {channels} channels has a whole number of bytes for each"
+        events: list[WireEvent] = [Malformed(reason=reason)] if rest else []
+        samples = decode_mu_law(data[: len(data) - rest])
+        if not len(samples):
+            return events
+        agent = samples[1::2] if channels == 2 else None
+        return [Audio(samples=samples[::channels], agent=agent), *events]
 
     def receive_text(self, text: str) -> list[WireEvent]:
         """Take a message.

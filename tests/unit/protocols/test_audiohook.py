@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vivavoce.audio.g711 import decode_mu_law
 from vivavoce.errors import InvalidRequest
 from vivavoce.protocols.audiohook import NO_CALL, AudioHookStream
-from vivavoce.protocols.events import Announced, Audio, Closed, Gap
+from vivavoce.protocols.events import Announced, Audio, Closed, Gap, Malformed
 
 SESSION, ORGANIZATION, CONVERSATION = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
 BOTH = {"type": "audio", "format": "PCMU", "channels": ["external", "internal"], "rate": 8000}
@@ -114,6 +114,12 @@ def test_the_samples_are_the_same_however_frames_are_cut(frames):
     for index, name in enumerate(("samples", "agent")):
         parts = [getattr(event, name) for event in heard]
         assert np.concatenate([nothing, *parts]).tolist() == whole[index::2].tolist()
+
+
+def test_what_came_before_half_a_frame_counts(opened):
+    audio, malformed = opened.stream.receive_bytes(bytes([1, 2, 3]))
+    assert audio.samples.tolist() == decode_mu_law(bytes([1])).tolist()
+    assert isinstance(malformed, Malformed)
 
 
 @pytest.mark.parametrize(
