@@ -730,11 +730,11 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            lines = list(_report(Bench(Path(folder), arguments)))
+            for line in _report(Bench(Path(folder), arguments)):
+                print(line, flush=True)
     except BenchFailed as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join(lines))
     return 0
 
 
