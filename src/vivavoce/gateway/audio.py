@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from vivavoce.call.inbox import InboxClosed
 from vivavoce.call.runner import LiveCall
@@ -28,6 +28,7 @@ from vivavoce.errors import (
     VivavoceError,
 )
 from vivavoce.gateway.delivery import (
+    GONE,
     Outcome,
     Patience,
     PeerGone,
@@ -141,7 +142,7 @@ class AudioGateway:
             token = socket.query_params.get("token", "")
             call = await self._desk.open_stream(_session_id(session_id), token)
         except VivavoceError as error:
-            with contextlib.suppress(WebSocketDisconnect):
+            with contextlib.suppress(*GONE):
                 await peer.refuse(error)
             return
         await _Connection(peer, stream, call, self._desk, self._patience).run()
@@ -232,7 +233,7 @@ class _Connection:
         """End the call, show its final state, and close."""
         await self._call.end()
         # The peer may be gone by now, or read nothing.
-        with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+        with contextlib.suppress(*GONE, TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_S):
                 await self._say_goodbye(refusal)
 
@@ -301,7 +302,7 @@ def _essence(message: Document) -> Document:
 def _log_failure(showing: asyncio.Task[None]) -> None:
     """A peer that is gone is no failure of ours; anything else in its display is."""
     error = None if showing.cancelled() else showing.exception()
-    if error is not None and not isinstance(error, WebSocketDisconnect):
+    if error is not None and not isinstance(error, GONE):
         _log.error("the state of a call could not be shown", exc_info=error)
 
 

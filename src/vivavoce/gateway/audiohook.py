@@ -9,13 +9,14 @@ import contextlib
 import logging
 from dataclasses import dataclass
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from vivavoce.call.inbox import InboxClosed
 from vivavoce.call.runner import LiveCall
 from vivavoce.clock import Clock
 from vivavoce.errors import CallRefused, InvalidRequest, PeerIdle, VivavoceError
 from vivavoce.gateway.delivery import (
+    GONE,
     Outcome,
     Patience,
     PeerGone,
@@ -66,7 +67,7 @@ class AudioHookGateway:
         )
         line = _Line(socket, stream)
         await socket.accept()
-        with contextlib.suppress(WebSocketDisconnect, PeerGone):
+        with contextlib.suppress(*GONE, PeerGone):
             connector = await self._authenticate(line)
             if connector is not None:
                 await self._serve(line, connector)
@@ -146,7 +147,7 @@ class AudioHookGateway:
                 if closed is not None:
                     return Outcome(kind="lost" if closed.returns else "ended")
                 await line.answer()
-        except (PeerGone, WebSocketDisconnect):
+        except (PeerGone, *GONE):
             return Outcome(kind="lost")
         except (InvalidRequest, PeerIdle) as error:
             return Outcome(kind="ended", refusal=error)

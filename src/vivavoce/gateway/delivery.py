@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.call import machine
@@ -30,6 +30,10 @@ class Patience:
 
     grace_s: float
     idle_s: float
+
+
+GONE = (WebSocketDisconnect, WebSocketDisconnected)
+"""What sending raises where the peer is gone: the first time, and from then on."""
 
 
 class PeerGone(Exception):

@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from vivavoce.call.inbox import InboxClosed
 from vivavoce.call.runner import LiveCall
 from vivavoce.errors import AtCapacity, InvalidRequest, PeerIdle, VivavoceError
 from vivavoce.gateway.delivery import (
+    GONE,
     Outcome,
     Patience,
     PeerGone,
@@ -65,7 +66,7 @@ class TwilioGateway:
             await _refuse(socket, 503, str(error))
             return
         await socket.accept()
-        with contextlib.suppress(WebSocketDisconnect):
+        with contextlib.suppress(*GONE):
             await socket.close(await self._serve(socket, connectors))
 
     async def _serve(self, socket: WebSocket, connectors: list[Connector]) -> int:
