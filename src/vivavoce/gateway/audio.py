@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from starlette.websockets import WebSocket
 
@@ -32,9 +31,10 @@ from vivavoce.gateway.delivery import (
     Outcome,
     Patience,
     PeerGone,
+    Stream,
     attend,
     deliver,
-    next_message,
+    receive,
 )
 from vivavoce.protocols import chanwebsocket, freeswitch
 from vivavoce.protocols.chanwebsocket import ChanWebSocketStream
@@ -64,22 +64,6 @@ _CLOSE_CODES: tuple[tuple[type[VivavoceError], int, str], ...] = (
     (InvalidRequest, CloseCode.INVALID_TEXT, "InvalidMessage"),
     (PeerIdle, CloseCode.IDLE, "Idle"),
 )
-
-
-class Stream(Protocol):
-    """One connection in some dialect, sans I/O."""
-
-    def receive_bytes(self, data: bytes) -> list[WireEvent]:
-        """Take a binary message."""
-        ...
-
-    def receive_text(self, text: str) -> list[WireEvent]:
-        """Take a text message."""
-        ...
-
-    def finish(self) -> list[WireEvent]:
-        """The connection is over."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,10 +203,7 @@ class _Connection:
         return Outcome(kind="ended")
 
     async def _read(self) -> list[WireEvent]:
-        message = await next_message(self._peer.socket, within_s=self._patience.idle_s)
-        if isinstance(message, bytes):
-            return self._stream.receive_bytes(message)
-        return self._stream.receive_text(message)
+        return await receive(self._peer.socket, self._stream, within_s=self._patience.idle_s)
 
     async def _leave(self) -> Outcome:
         with contextlib.suppress(InboxClosed):

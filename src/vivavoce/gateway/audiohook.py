@@ -22,7 +22,8 @@ from vivavoce.gateway.delivery import (
     PeerGone,
     attend,
     deliver,
-    next_message,
+    receive,
+    target_of,
 )
 from vivavoce.protocols.audiohook import AudioHookStream, DisconnectReason
 from vivavoce.protocols.events import Announced, Closed, WireEvent
@@ -180,9 +181,9 @@ class AudioHookGateway:
 def _signed_request(socket: WebSocket) -> SignedRequest:
     """What of a handshake can be signed; a header that comes twice is signed as one."""
     names = set(socket.headers.keys())
-    target = socket.url.path + (f"?{socket.url.query}" if socket.url.query else "")
     return SignedRequest(
-        target=target, headers={name: ", ".join(socket.headers.getlist(name)) for name in names}
+        target=target_of(socket),
+        headers={name: ", ".join(socket.headers.getlist(name)) for name in names},
     )
 
 
@@ -194,10 +195,7 @@ class _Line:
     stream: AudioHookStream
 
     async def receive(self, *, within_s: float) -> list[WireEvent]:
-        message = await next_message(self.socket, within_s=within_s)
-        if isinstance(message, bytes):
-            return self.stream.receive_bytes(message)
-        return self.stream.receive_text(message)
+        return await receive(self.socket, self.stream, within_s=within_s)
 
     async def answer(self) -> None:
         """Send what the dialect has to say."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
@@ -48,12 +48,29 @@ class PeerGone(Exception):
         self.on_purpose = code in _LEFT_ON_PURPOSE
 
 
-async def next_message(socket: WebSocket, *, within_s: float) -> str | bytes:
-    """The next message of a peer.
+class Stream(Protocol):
+    """One connection in some dialect, sans I/O."""
+
+    def receive_bytes(self, data: bytes) -> list[WireEvent]:
+        """Take a binary message."""
+        ...
+
+    def receive_text(self, text: str) -> list[WireEvent]:
+        """Take a text message."""
+        ...
+
+    def finish(self) -> list[WireEvent]:
+        """The connection is over."""
+        ...
+
+
+async def receive(socket: WebSocket, stream: Stream, *, within_s: float) -> list[WireEvent]:
+    """What the next message of a peer says in its dialect.
 
     Raises:
         PeerIdle: nothing came in time.
         PeerGone: there will be none.
+        InvalidRequest: the peer broke the rules of its dialect.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -63,7 +80,14 @@ async def next_message(socket: WebSocket, *, within_s: float) -> str | bytes:
     if message["type"] == "websocket.disconnect":
         raise PeerGone(message.get("code", CloseCode.INTERNAL_ERROR))
     data: bytes | None = message.get("bytes")
-    return message.get("text") or "" if data is None else data
+    if data is not None:
+        return stream.receive_bytes(data)
+    return stream.receive_text(message.get("text") or "")
+
+
+def target_of(socket: WebSocket) -> str:
+    """Path and query that a peer connected to, as its signature covers them."""
+    return socket.url.path + (f"?{socket.url.query}" if socket.url.query else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

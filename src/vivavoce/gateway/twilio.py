@@ -27,7 +27,8 @@ from vivavoce.gateway.delivery import (
     PeerGone,
     attend,
     deliver,
-    next_message,
+    receive,
+    target_of,
 )
 from vivavoce.protocols.events import Announced, WireEvent
 from vivavoce.protocols.native import CloseCode
@@ -98,7 +99,7 @@ class TwilioGateway:
         try:
             async with asyncio.timeout(_START_S):
                 while True:
-                    match await _receive(socket, stream, within_s=_START_S):
+                    match await receive(socket, stream, within_s=_START_S):
                         case [Announced() as announced, *events]:
                             return announced, events
                         case []:
@@ -113,7 +114,7 @@ class TwilioGateway:
     ) -> Outcome:
         try:
             while not await deliver(events, call.inbox):
-                events = await _receive(socket, stream, within_s=self._patience.idle_s)
+                events = await receive(socket, stream, within_s=self._patience.idle_s)
         except PeerGone as gone:
             with contextlib.suppress(InboxClosed):
                 await deliver(stream.finish(), call.inbox)
@@ -123,13 +124,6 @@ class TwilioGateway:
         except InboxClosed:
             pass  # the session was ended from elsewhere, or the server shuts down
         return Outcome(kind="ended")
-
-
-async def _receive(socket: WebSocket, stream: TwilioStream, *, within_s: float) -> list[WireEvent]:
-    message = await next_message(socket, within_s=within_s)
-    if isinstance(message, bytes):
-        return stream.receive_bytes(message)
-    return stream.receive_text(message)
 
 
 def _genuine(socket: WebSocket, connectors: list[Connector]) -> list[Connector]:
@@ -153,7 +147,7 @@ def _urls(socket: WebSocket) -> Iterator[str]:
     libraries try with and without the port.
     """
     authority = urlsplit(f"//{socket.headers.get('host', '')}")
-    target = socket.url.path + (f"?{socket.url.query}" if socket.url.query else "")
+    target = target_of(socket)
     host = authority.netloc.rpartition(":")[0] if authority.port else authority.netloc
     for scheme in _SCHEMES:
         default = 443 if scheme in ("wss", "https") else 80
