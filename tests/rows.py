@@ -175,6 +175,15 @@ def speaker(**changes: Any) -> Speaker:
     return replace(_SPEAKER, **changes)
 
 
+def on_watchlist(
+    tx: Transaction, domain_id: str = DOMAIN_ID, watchlist_id: str = WATCHLIST_ID
+) -> list[Voiceprint]:
+    """The voiceprints of the fraudsters on a watchlist, at most 99 of them."""
+    page = tx.fraudsters.page(domain_id, watchlist_id=watchlist_id, after=0, size=99)
+    found = [fraudster.fraudster_id for _, fraudster in page]
+    return tx.voiceprints.of_fraudsters(domain_id, found)
+
+
 def fraudster(**changes: Any) -> Fraudster:
     return replace(_FRAUDSTER, **changes)
 

@@ -140,7 +140,7 @@ def contents(tx, domain_id=rows.DOMAIN_ID):
     speeches = [tx.sessions.speech(session) for session in sessions]
     evidence = [tx.evidence.find(session).vector for session in sessions]
     voices = [tx.voiceprints.find(domain_id, speaker.speaker_id).vector for speaker in speakers]
-    wanted = tx.voiceprints.of_watchlist(domain_id, watchlists[0].watchlist_id)
+    wanted = rows.on_watchlist(tx, domain_id, watchlists[0].watchlist_id)
     voices += [voiceprint.vector for voiceprint in wanted]
     arrays = [
         None if array is None else array.tobytes() for array in [*speeches, *evidence, *voices]
@@ -367,7 +367,7 @@ async def test_a_denied_key_shows_nothing_and_hides_no_other_domain(encrypted, c
         lambda tx: tx.speakers.page(rows.DOMAIN_ID, **page),
         lambda tx: tx.watchlists.page(rows.DOMAIN_ID, **page),
         lambda tx: tx.sessions.page(rows.DOMAIN_ID, status=None, now_ms=0, **page),
-        lambda tx: tx.voiceprints.of_watchlist(rows.DOMAIN_ID, rows.WATCHLIST_ID),
+        lambda tx: tx.voiceprints.of_fraudsters(rows.DOMAIN_ID, [rows.FRAUDSTER_ID]),
         lambda tx: tx.jobs.page(
             rows.DOMAIN_ID, "speaker-enrollment", status=None, before=0, size=9
         ),

@@ -74,9 +74,7 @@ async def test_speech_that_cannot_be_judged_makes_a_voiceprint_without_a_referen
 async def test_a_fraudsters_voiceprint_has_none(house):
     await call(house)
     await house.desk.register_fraudster(rows.DOMAIN_ID, "call", None)
-    (wanted,) = await house.store.read(
-        lambda tx: tx.voiceprints.of_watchlist(rows.DOMAIN_ID, rows.WATCHLIST_ID)
-    )
+    (wanted,) = await house.store.read(rows.on_watchlist)
     assert wanted.reference is None
 
 

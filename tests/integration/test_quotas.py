@@ -77,7 +77,7 @@ def test_fraudsters_are_counted_by_watchlist(limited):
     assert "fraudsters on a watchlist" in refused(store, add("2", rows.WATCHLIST_ID))
     store.write_now(add("3", "second"))
     assert "fraudsters on a watchlist" in refused(store, put_first_on_second_list)
-    store.write_now(lambda tx: tx.fraudsters.remove("id#3"))
+    store.write_now(lambda tx: tx.fraudsters.remove(rows.DOMAIN_ID, "id#3"))
     store.write_now(put_first_on_second_list)
     store.write_now(put_first_on_second_list)  # it is there: nothing is added
 

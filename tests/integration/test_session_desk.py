@@ -489,9 +489,7 @@ async def test_the_caller_goes_on_the_watchlist(house):
     await house.stream(BEN, 11)
     fraudster = await house.desk.register_fraudster(rows.DOMAIN_ID, "call", None)
     assert fraudster.watchlist_ids == (rows.WATCHLIST_ID,)
-    (wanted,) = await house.store.read(
-        lambda tx: tx.voiceprints.of_watchlist(rows.DOMAIN_ID, rows.WATCHLIST_ID)
-    )
+    (wanted,) = await house.store.read(rows.on_watchlist)
     assert wanted.owner_id == fraudster.fraudster_id
 
 

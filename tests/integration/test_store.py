@@ -90,7 +90,7 @@ async def test_every_kind_of_row_is_read_as_it_was_written(filled):
         assert tx.speakers.get(rows.DOMAIN_ID, rows.SPEAKER_ID) == rows.speaker()
         assert tx.speakers.page(rows.DOMAIN_ID, after=0, size=9) == [(1, rows.speaker())]
         assert same(tx.voiceprints.find(rows.DOMAIN_ID, rows.SPEAKER_ID), rows.voiceprint())
-        (wanted,) = tx.voiceprints.of_watchlist(rows.DOMAIN_ID, rows.WATCHLIST_ID)
+        (wanted,) = rows.on_watchlist(tx)
         assert same(wanted, of_fraudster())
         for found in (
             tx.sessions.get(rows.DOMAIN_ID, "call-1"),
@@ -183,7 +183,7 @@ async def test_domains_share_nothing(filled):
         assert tx.sessions.find(OTHER_DOMAIN, "call-1") is None
         assert tx.sessions.find(OTHER_DOMAIN, rows.SESSION_ID) is None
         assert tx.voiceprints.find(OTHER_DOMAIN, rows.SPEAKER_ID) is None
-        assert tx.voiceprints.of_watchlist(OTHER_DOMAIN, rows.WATCHLIST_ID) == []
+        assert tx.voiceprints.of_fraudsters(OTHER_DOMAIN, [rows.FRAUDSTER_ID]) == []
         for ask in (
             lambda: tx.watchlists.get(OTHER_DOMAIN, rows.WATCHLIST_ID),
             lambda: tx.fraudsters.get(OTHER_DOMAIN, rows.FRAUDSTER_ID),
@@ -236,7 +236,7 @@ async def test_a_watchlist_goes_only_once_nobody_is_on_it(filled):
         with pytest.raises(Conflict) as refused:
             tx.watchlists.remove(rows.WATCHLIST_ID)
         assert refused.value.conflict_type == "CANNOT_DELETE_NON_EMPTY_WATCHLIST"
-        tx.fraudsters.remove(rows.FRAUDSTER_ID)
+        tx.fraudsters.remove(rows.DOMAIN_ID, rows.FRAUDSTER_ID)
         tx.watchlists.remove(rows.WATCHLIST_ID)
         assert tx.watchlists.page(rows.DOMAIN_ID, **PAGE) == []
 
@@ -262,7 +262,6 @@ async def test_a_fraudster_is_on_one_watchlist_or_more(filled):
             tx.fraudsters.disassociate(current(tx), rows.WATCHLIST_ID)
             assert current(tx).watchlist_ids == (OTHER_WATCHLIST,)
         assert listed(tx, rows.WATCHLIST_ID) == []
-        assert tx.voiceprints.of_watchlist(rows.DOMAIN_ID, rows.WATCHLIST_ID) == []
         with pytest.raises(Conflict) as refused:
             tx.fraudsters.disassociate(current(tx), OTHER_WATCHLIST)
         assert refused.value.conflict_type == "FRAUDSTER_MUST_BELONG_TO_AT_LEAST_ONE_WATCHLIST"
@@ -273,8 +272,8 @@ async def test_a_fraudster_is_on_one_watchlist_or_more(filled):
 
 async def test_a_fraudster_goes_with_the_voiceprint(filled):
     def work(tx):
-        tx.fraudsters.remove(rows.FRAUDSTER_ID)
-        assert tx.voiceprints.of_watchlist(rows.DOMAIN_ID, rows.WATCHLIST_ID) == []
+        tx.fraudsters.remove(rows.DOMAIN_ID, rows.FRAUDSTER_ID)
+        assert tx.voiceprints.of_fraudsters(rows.DOMAIN_ID, [rows.FRAUDSTER_ID]) == []
         with pytest.raises(NotFound):
             tx.fraudsters.get(rows.DOMAIN_ID, rows.FRAUDSTER_ID)
         assert count(tx, "voiceprints") == 1  # the speaker's
@@ -504,7 +503,7 @@ async def test_a_speaker_is_forgotten_with_voice_speech_and_evidence(filled):
         assert tx.voiceprints.find(rows.DOMAIN_ID, rows.SPEAKER_ID) is None
         assert (tx.sessions.speech(session), session.speech_s) == (None, 0.0)
         assert tx.evidence.find(session).vector is None
-        assert tx.voiceprints.of_watchlist(rows.DOMAIN_ID, rows.WATCHLIST_ID)  # is another's
+        assert rows.on_watchlist(tx)  # is another's
 
     await filled.write(work)
 

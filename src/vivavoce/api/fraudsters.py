@@ -90,7 +90,7 @@ async def delete_fraudster(context: Request, request: shapes.DeleteFraudsterRequ
     def work(tx: Transaction) -> None:
         domain = tx.domains.get_active(domain_id)
         fraudster = tx.fraudsters.get(domain_id, request["FraudsterId"])
-        tx.fraudsters.remove(fraudster.fraudster_id)
+        tx.fraudsters.remove(fraudster.domain_id, fraudster.fraudster_id)
         services.announcer.announce(tx, lambda: announcement(domain.arn, fraudster.watchlist_ids))
 
     def announcement(

@@ -284,11 +284,12 @@ class CallMachine:
         By position, since it must not matter in which pieces the audio came.
         """
         if self.complete:
-            heard, after = np.split(self._uncounted, [self._speech[-1].end - self._counted_to])
-            self._meter.add_unheard(len(after))
-            rest = after[:0]
+            judged = self._speech[-1].end - self._counted_to
+            self._meter.add_unheard(max(0, len(self._uncounted) - judged))
+            rest = self._uncounted[:0]
         else:
-            heard, rest = np.split(self._uncounted, [judged])
+            rest = self._uncounted[judged:]
+        heard = self._uncounted[:judged]
         self._meter.add_audio(heard)
         self._counted_to += len(heard)
         self._uncounted = rest

@@ -137,8 +137,9 @@ class SpeechCollector:
     def _judge(self, frames: int) -> Iterator[Speech]:
         if not frames:
             return
-        judged, self._unjudged = np.split(self._unjudged, [frames * FRAME_SAMPLES])
-        heard, self._upsampled = np.split(self._upsampled, [frames * _DETECTOR_FRAME_SAMPLES])
+        end, heard_end = frames * FRAME_SAMPLES, frames * _DETECTOR_FRAME_SAMPLES
+        judged, self._unjudged = self._unjudged[:end], self._unjudged[end:]
+        heard, self._upsampled = self._upsampled[:heard_end], self._upsampled[heard_end:]
         groups = heard.reshape(frames, _DETECTOR_FRAME_SAMPLES)
         for first in range(0, frames, GROUP_FRAMES):
             group = groups[first : first + GROUP_FRAMES]

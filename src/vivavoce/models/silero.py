@@ -58,8 +58,11 @@ def windows_of(frames: npt.NDArray[np.int16]) -> Floats:
     # By hand, since numpy.pad takes longer than the rest of this together.
     mirrored[:, :margin] = audio[:, margin:0:-1]
     mirrored[:, -margin:] = audio[:, -2 : -2 - margin : -1]
-    windows = np.lib.stride_tricks.sliding_window_view(mirrored, _WINDOW_SAMPLES, axis=1)
-    return windows[:, ::_HOP_SAMPLES].reshape(-1, _WINDOW_SAMPLES)
+    windows = np.empty((len(frames), _STEPS, _WINDOW_SAMPLES), np.float32)
+    for step in range(_STEPS):
+        start = step * _HOP_SAMPLES
+        windows[:, step] = mirrored[:, start : start + _WINDOW_SAMPLES]
+    return windows.reshape(-1, _WINDOW_SAMPLES)
 
 
 def read_weights() -> dict[str, Floats]:

@@ -1,13 +1,14 @@
 """The scores of a call's evidence, on the scales of the AWS face."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from vivavoce.audio.arrays import Floats
 from vivavoce.scoring.calibration import Calibrated, Calibration
+from vivavoce.scoring.gallery import Gallery
 from vivavoce.scoring.scale import authentication_score, log10_any_of, risk_score
 from vivavoce.scoring.spoofing import VERDICTS, SpoofEvidence, SpoofReference
 
@@ -30,11 +31,11 @@ class ClosestMatch:
     """The closest of several voices.
 
     Attributes:
-        index: which one; None if there were none or all scores are 0.
+        owner_id: whose it is; None if there were none or the risk is 0.
         risk: 0..100 on the risk scale, for the whole list.
     """
 
-    index: int | None
+    owner_id: str | None
     risk: int
 
 
@@ -82,21 +83,23 @@ class Judge:
         calibrated = self.speaker.apply(float(np.dot(voice, enrolled)), seconds=seconds)
         return VoiceMatch(calibrated=calibrated, score=authentication_score(calibrated.log10_p))
 
-    def search(self, voice: Floats, wanted: Sequence[Floats], *, seconds: float) -> ClosestMatch:
+    def search(
+        self, voice: Floats, gallery: Gallery, *, list_id: str | None = None, seconds: float
+    ) -> ClosestMatch:
         """Which of these voices is the closest, and how rarely would chance come as close?
 
         Args:
             voice: shape (dimension,), unit length.
-            wanted: vectors of shape (dimension,), unit length.
+            gallery: the voices.
+            list_id: of them, only those on this list.
             seconds: net speech behind `voice`.
         """
-        if not wanted:
-            return ClosestMatch(index=None, risk=0)
-        cosines = np.stack(wanted) @ voice
-        closest = int(np.argmax(cosines))
-        calibrated = self.speaker.apply(float(cosines[closest]), seconds=seconds)
-        risk = risk_score(log10_any_of(calibrated.log10_p, len(wanted)))
-        return ClosestMatch(index=closest if risk > 0 else None, risk=risk)
+        nearest = gallery.nearest(voice, list_id)
+        if nearest is None:
+            return ClosestMatch(owner_id=None, risk=0)
+        calibrated = self.speaker.apply(nearest.cosine, seconds=seconds)
+        risk = risk_score(log10_any_of(calibrated.log10_p, nearest.among))
+        return ClosestMatch(owner_id=nearest.owner_id if risk > 0 else None, risk=risk)
 
     def takes_reference(self, *, seconds: float) -> bool:
         """Whether a reference changes what evidence from so many seconds of net speech means."""

@@ -12,10 +12,8 @@ Source: voice-id-behaviour.md section 8.
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from typing import Any, Self
 
 from vivavoce.audio.arrays import Floats
@@ -27,6 +25,7 @@ from vivavoce.scoring.decide import (
     fraud_outcome,
     speaker_decision,
 )
+from vivavoce.scoring.gallery import are_comparable
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import JUDGED_S, SpoofEvidence
 from vivavoce.store.records import (
@@ -41,8 +40,6 @@ from vivavoce.store.records import (
 from vivavoce.store.store import Transaction
 
 _HOUR_MS = 3_600_000
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,7 +343,7 @@ class _Drafting:
         own = self.tx.voiceprints.find(session.domain_id, session.speaker_id)
         if own is None or own.reference is None or own.reference.model != self.spoof_model:
             return None
-        if not self._comparable(own) or self._is_of_this_stream(own):
+        if not are_comparable(own.model, self.model) or self._is_of_this_stream(own):
             return None
         match = self.judge.compare(evidence.vector, own.vector, seconds=evidence.net_speech_s)
         return own if match.calibrated.llr > 0 else None
@@ -367,18 +364,10 @@ class _Drafting:
         outcome: FraudOutcomeGiven,
     ) -> FraudOutcomeGiven:
         session = self.session
-        wanted = [
-            voiceprint
-            for voiceprint in self.tx.voiceprints.of_watchlist(
-                session.domain_id, session.watchlist_id
+        with self.tx.wanted.gallery(session.domain_id, self.model) as gallery:
+            closest = self.judge.search(
+                voice, gallery, list_id=session.watchlist_id, seconds=evidence.net_speech_s
             )
-            if self._comparable(voiceprint)
-        ]
-        closest = self.judge.search(
-            voice,
-            [voiceprint.vector for voiceprint in wanted],
-            seconds=evidence.net_speech_s,
-        )
         spoofing = self._spoofing(evidence)
         decided = fraud_outcome(
             known_fraudster=closest.risk, spoofing=spoofing.risk, threshold=session.risk_threshold
@@ -388,7 +377,7 @@ class _Drafting:
             decision=decided.decision,
             reasons=decided.reasons,
             known_fraudster_risk=closest.risk,
-            fraudster_id=None if closest.index is None else wanted[closest.index].owner_id,
+            fraudster_id=closest.owner_id,
             spoofing=spoofing,
             started_ms=evidence.started_ms,
             ended_ms=evidence.ended_ms,
@@ -401,17 +390,11 @@ class _Drafting:
             return None, None
         status = self.tx.speakers.status(session.domain_id, session.speaker_id)
         origin = self.tx.voiceprints.origin(session.domain_id, session.speaker_id)
-        if origin is not None and not self._comparable(origin):
+        if origin is not None and not are_comparable(origin.model, self.model):
             origin = None
         if status == "ENROLLED" and origin is None:
             status = "PENDING"
         return status, origin
-
-    def _comparable(self, voiceprint: Voiceprint | VoiceprintOrigin) -> bool:
-        if voiceprint.model == self.model:
-            return True
-        _warn_once(voiceprint.model, self.model)
-        return False
 
     def _given(self, kind: ResultKind, basis: bytes) -> dict[str, Any] | None:
         result = self.tx.results.find(self.session.session_id, kind)
@@ -432,15 +415,6 @@ class _Drafting:
             body=json.dumps(body),
             created_ms=self.now_ms,
         )
-
-
-@cache  # once a pair of models, not once a second and call
-def _warn_once(made_by: str, in_use: str) -> None:
-    _log.warning(
-        "voiceprints were made by %s, the encoder in use is %s: they cannot be compared",
-        made_by,
-        in_use,
-    )
 
 
 def _fraud_from(given: dict[str, Any]) -> FraudOutcomeGiven:

@@ -34,6 +34,9 @@ _PROOF_S = 86_400.0
 _DRIFT_S = 3600.0
 """More than this in between, and the clock was set again."""
 
+_UNUSED_S = 600.0
+"""Fraudsters' voices are held in memory for so long after the last search."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +92,7 @@ class Sweeper:
         await _attempt("removing sessions", lambda: self._remove_sessions(now_ms, done))
         await _attempt("forgetting client tokens", lambda: self._forget_tokens(now_ms))
         await _attempt("expiring and erasing", lambda: self._destroy(now_ms, done))
+        self._store.galleries.tidy(unused_s=_UNUSED_S)
         await _attempt("giving room back", self._store.give_back)
         await _attempt("scrubbing", self._store.scrub)
         if forgotten := [f"{what}: {count}" for what, count in done.items() if count]:

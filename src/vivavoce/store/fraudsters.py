@@ -1,11 +1,13 @@
 """Rows of watchlists and of the fraudsters on them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from vivavoce.errors import Conflict, NotFound
 from vivavoce.store import places, tables
+from vivavoce.store.fraudster_changes import FraudsterChanges
 from vivavoce.store.quotas import Quotas, require_room
 from vivavoce.store.records import Fraudster, Watchlist
 from vivavoce.store.sealing import DomainSealer, Sealers
@@ -115,10 +117,26 @@ class Watchlists:
 class Fraudsters:
     """The fraudsters and the watchlists they are on, within one transaction."""
 
-    def __init__(self, connection: Connection, sealers: Sealers, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        sealers: Sealers,
+        quotas: Quotas,
+        *,
+        changes: FraudsterChanges,
+    ) -> None:
+        """Within a transaction.
+
+        Args:
+            connection: of the transaction.
+            sealers: its sealers.
+            quotas: how many there may be.
+            changes: where it is noted what changed.
+        """
         self._connection = connection
         self._sealers = sealers
         self._quotas = quotas
+        self._changes = changes
 
     def add(self, fraudster: Fraudster) -> None:
         """Add a fraudster to its watchlists, with a key of its own.
@@ -138,6 +156,7 @@ class Fraudsters:
         )
         for watchlist_id in fraudster.watchlist_ids:
             self._add_member(watchlist_id, fraudster.fraudster_id)
+        self._changes.note(fraudster.domain_id, fraudster.fraudster_id)
 
     def get(self, domain_id: str, fraudster_id: str) -> Fraudster:
         """One fraudster.
@@ -174,6 +193,17 @@ class Fraudsters:
             wanted &= fraudsters.c.fraudster_id.in_(on_list)
         return self._read(wanted, domain_id, size=size)
 
+    def of_ids(self, domain_id: str, fraudster_ids: Sequence[str]) -> list[Fraudster]:
+        """Those fraudsters of some ids that there are.
+
+        Raises:
+            NotFound: there is no such domain.
+        """
+        self._sealers.of(domain_id)
+        wanted = tables.fraudsters.c.fraudster_id.in_(fraudster_ids)
+        found = self._read(wanted, domain_id, size=len(fraudster_ids))
+        return [fraudster for _, fraudster in found]
+
     def associate(self, fraudster: Fraudster, watchlist_id: str) -> None:
         """Put a fraudster on one more watchlist; nothing happens if it is on it.
 
@@ -182,6 +212,7 @@ class Fraudsters:
         """
         if watchlist_id not in fraudster.watchlist_ids:
             self._add_member(watchlist_id, fraudster.fraudster_id)
+            self._changes.note(fraudster.domain_id, fraudster.fraudster_id)
 
     def disassociate(self, fraudster: Fraudster, watchlist_id: str) -> None:
         """Take a fraudster off a watchlist; nothing happens if it is not on it.
@@ -201,8 +232,9 @@ class Fraudsters:
                 members.c.fraudster_id == fraudster.fraudster_id,
             )
         )
+        self._changes.note(fraudster.domain_id, fraudster.fraudster_id)
 
-    def remove(self, fraudster_id: str) -> None:
+    def remove(self, domain_id: str, fraudster_id: str) -> None:
         """Delete a fraudster, the voiceprint, and the key that opens it."""
         self._connection.execute(
             delete(tables.voiceprints).where(tables.voiceprints.c.owner_id == fraudster_id)
@@ -210,6 +242,7 @@ class Fraudsters:
         self._connection.execute(
             delete(tables.fraudsters).where(tables.fraudsters.c.fraudster_id == fraudster_id)
         )
+        self._changes.note_removal(domain_id, fraudster_id)
 
     def _add_member(self, watchlist_id: str, fraudster_id: str) -> None:
         members = tables.watchlist_members

@@ -23,7 +23,9 @@ from vivavoce.store.connectors import ConnectorRows
 from vivavoce.store.counts import Counts
 from vivavoce.store.database import Mode, is_serialization_failure, open_database
 from vivavoce.store.domains import Domains
+from vivavoce.store.fraudster_changes import FraudsterChanges
 from vivavoce.store.fraudsters import Fraudsters, Watchlists
+from vivavoce.store.galleries import Galleries, Wanted
 from vivavoce.store.jobs import Jobs
 from vivavoce.store.outbox import OutboxRows
 from vivavoce.store.quotas import NO_QUOTAS, Quotas
@@ -63,9 +65,16 @@ class Transaction:
     """
 
     def __init__(
-        self, connection: Connection, keys: Keys, quotas: Quotas, *, found: Found | None = None
+        self,
+        connection: Connection,
+        keys: Keys,
+        quotas: Quotas,
+        galleries: Galleries,
+        *,
+        found: Found | None = None,
     ) -> None:
         self.connection = connection
+        self._galleries = galleries
         self._found = found
         self._keys = keys
         self._quotas = quotas
@@ -106,12 +115,26 @@ class Transaction:
     @cached_property
     def fraudsters(self) -> Fraudsters:
         """Fraudsters."""
-        return Fraudsters(self.connection, self.sealers, self._quotas)
+        return Fraudsters(
+            self.connection, self.sealers, self._quotas, changes=self._fraudster_changes
+        )
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """The voices of fraudsters, to search."""
+        return Wanted(self._galleries, self._fraudster_changes, self.fraudsters, self.voiceprints)
+
+    @cached_property
+    def _fraudster_changes(self) -> FraudsterChanges:
+        return FraudsterChanges(self.connection, on_removal=self._forget_fraudster)
+
+    def _forget_fraudster(self, domain_id: str, fraudster_id: str) -> None:
+        self.after_commit(lambda: self._galleries.forget(domain_id, fraudster_id))
 
     @cached_property
     def voiceprints(self) -> Voiceprints:
         """Voiceprints of speakers and fraudsters."""
-        return Voiceprints(self.connection, self.sealers)
+        return Voiceprints(self.connection, self.sealers, changes=self._fraudster_changes)
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -201,6 +224,7 @@ class Store:
         self._waiting: deque[_Waiting] = deque()
         self._writing = threading.Lock()
         self._looking: Connection | None = None
+        self.galleries = Galleries()
 
     @property
     def waiting_writes(self) -> int:
@@ -267,7 +291,9 @@ class Store:
         driver = cast("SQLiteConnection", connection.connection.driver_connection)
         driver.execute("BEGIN")
         try:
-            return work(Transaction(connection, self._keys, self._quotas, found=found))
+            return work(
+                Transaction(connection, self._keys, self._quotas, self.galleries, found=found)
+            )
         finally:
             # SQLAlchemy's own transaction, where the work asked for more than look-ups.
             connection.rollback()
@@ -276,7 +302,7 @@ class Store:
     def write_now(self, work: Callable[[Transaction], T]) -> T:
         """The same as `write`, in the calling thread: for commands, and before others run."""
         with self._writing, self._engine.begin() as connection:
-            transaction = Transaction(connection, self._keys, self._quotas)
+            transaction = Transaction(connection, self._keys, self._quotas, self.galleries)
             result = work(transaction)
         transaction.committed()
         return result
@@ -305,7 +331,9 @@ class Store:
 
         What is raised undoes the whole transaction, and with it the work of others.
         """
-        transaction = Transaction(connection, self._keys, self._quotas, found=one.found)
+        transaction = Transaction(
+            connection, self._keys, self._quotas, self.galleries, found=one.found
+        )
         savepoint = None if alone else connection.begin_nested()
         try:
             result = one.work(transaction)
@@ -330,7 +358,9 @@ class Store:
             reading = connection.execution_options(vivavoce_reading=True)
             # Begun by hand: look-ups speak to the driver, which SQLAlchemy does not notice.
             with reading.begin():
-                return work(Transaction(reading, self._keys, self._quotas, found=found))
+                return work(
+                    Transaction(reading, self._keys, self._quotas, self.galleries, found=found)
+                )
 
     async def scrub(self) -> None:
         """Overwrite what was deleted where it still stands: in SQLite's write-ahead log."""

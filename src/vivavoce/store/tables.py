@@ -181,6 +181,21 @@ watchlist_members = Table(
     ),
 )
 
+# What changed about fraudsters, so that voices held in memory are brought up to date.
+fraudster_changes = Table(
+    "fraudster_changes",
+    metadata,
+    Column(
+        "domain_id",
+        String(22),
+        ForeignKey("domains.domain_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("mark", BigInteger, nullable=False),  # random: a number that was undone is used again
+    Column("fraudster_id", String(25), nullable=False),
+)
+
 voiceprints = Table(
     "voiceprints",
     metadata,

@@ -1,13 +1,15 @@
 """Rows of voiceprints, of speakers and of fraudsters."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, union_all
+from sqlalchemy import Connection, Row, bindparam, delete, insert, literal, select, union_all
 
 from vivavoce.audio.arrays import Samples
 from vivavoce.errors import NotFound
 from vivavoce.scoring.spoofing import VERDICTS, SpoofReference
 from vivavoce.store import places, tables
+from vivavoce.store.fraudster_changes import FraudsterChanges
 from vivavoce.store.lookup import LookUp
 from vivavoce.store.records import Voiceprint, VoiceprintOrigin
 from vivavoce.store.sealing import OwnerSealer, Sealers
@@ -32,10 +34,10 @@ _ORIGIN = LookUp(
 )
 
 _KEY_OF_OWNER = union_all(
-    select(tables.speakers.c.sealed_key).where(
+    select(tables.speakers.c.sealed_key, literal(value=False).label("is_fraudster")).where(
         tables.speakers.c.speaker_id == bindparam("owner_id")
     ),
-    select(tables.fraudsters.c.sealed_key).where(
+    select(tables.fraudsters.c.sealed_key, literal(value=True).label("is_fraudster")).where(
         tables.fraudsters.c.fraudster_id == bindparam("owner_id")
     ),
 )
@@ -44,9 +46,19 @@ _KEY_OF_OWNER = union_all(
 class Voiceprints:
     """The voiceprints of speakers and fraudsters, within one transaction."""
 
-    def __init__(self, connection: Connection, sealers: Sealers) -> None:
+    def __init__(
+        self, connection: Connection, sealers: Sealers, *, changes: FraudsterChanges
+    ) -> None:
+        """Within a transaction.
+
+        Args:
+            connection: of the transaction.
+            sealers: its sealers.
+            changes: where it is noted that a fraudster has another voice.
+        """
         self._connection = connection
         self._sealers = sealers
+        self._changes = changes
 
     def put(self, voiceprint: Voiceprint, *, speech: Samples) -> None:
         """Store a voiceprint in place of an earlier one of the same owner.
@@ -60,7 +72,7 @@ class Voiceprints:
             NotFound: there is no such domain or owner.
         """
         owner = voiceprint.owner_id
-        own = self._sealer_of_owner(voiceprint.domain_id, owner)
+        own, is_fraudster = self._sealer_of_owner(voiceprint.domain_id, owner)
         self.remove(owner)
         self._connection.execute(
             insert(tables.voiceprints).values(
@@ -73,6 +85,8 @@ class Voiceprints:
                 **_reference_columns(voiceprint.reference),
             )
         )
+        if is_fraudster:
+            self._changes.note(voiceprint.domain_id, owner)
 
     def find(self, domain_id: str, speaker_id: str) -> Voiceprint | None:
         """A speaker's voiceprint, or None."""
@@ -84,15 +98,21 @@ class Voiceprints:
         row = _ORIGIN.one(self._connection, domain_id=domain_id, owner_id=owner_id)
         return None if row is None else VoiceprintOrigin(model=row.model, created_ms=row.created_ms)
 
-    def of_watchlist(self, domain_id: str, watchlist_id: str) -> list[Voiceprint]:
-        """The voiceprints of a watchlist's fraudsters, in the order they were registered."""
-        members, fraudsters = tables.watchlist_members, tables.fraudsters
+    def of_fraudsters(self, domain_id: str, fraudster_ids: Sequence[str]) -> list[Voiceprint]:
+        """The voiceprints of some fraudsters, in no order.
+
+        Raises:
+            NotFound: there is no such domain.
+        """
+        self._sealers.of(domain_id)
+        fraudsters = tables.fraudsters
         query = (
             select(*_WITHOUT_SPEECH, fraudsters.c.sealed_key)
-            .join(members, members.c.fraudster_id == tables.voiceprints.c.owner_id)
-            .join(fraudsters, fraudsters.c.fraudster_id == members.c.fraudster_id)
-            .where(members.c.watchlist_id == watchlist_id, fraudsters.c.domain_id == domain_id)
-            .order_by(fraudsters.c.sequence)
+            .join(fraudsters, fraudsters.c.fraudster_id == tables.voiceprints.c.owner_id)
+            .where(
+                tables.voiceprints.c.domain_id == domain_id,
+                fraudsters.c.fraudster_id.in_(fraudster_ids),
+            )
         )
         return [self._open(row) for row in self._connection.execute(query).all()]
 
@@ -102,14 +122,13 @@ class Voiceprints:
             delete(tables.voiceprints).where(tables.voiceprints.c.owner_id == owner_id)
         )
 
-    def _sealer_of_owner(self, domain_id: str, owner_id: str) -> OwnerSealer:
+    def _sealer_of_owner(self, domain_id: str, owner_id: str) -> tuple[OwnerSealer, bool]:
+        """Of a speaker or fraudster, and whether it is a fraudster."""
         sealer = self._sealers.of(domain_id)
-        sealed_key = self._connection.execute(
-            _KEY_OF_OWNER, {"owner_id": owner_id}
-        ).scalar_one_or_none()
-        if sealed_key is None:
+        row = self._connection.execute(_KEY_OF_OWNER, {"owner_id": owner_id}).one_or_none()
+        if row is None:
             raise NotFound("SPEAKER")
-        return sealer.owner(owner_id, sealed_key)
+        return sealer.owner(owner_id, row.sealed_key), row.is_fraudster
 
     def _open(self, row: Row[Any]) -> Voiceprint:
         own = self._sealers.of(row.domain_id).owner(row.owner_id, row.sealed_key)

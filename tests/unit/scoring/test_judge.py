@@ -13,12 +13,20 @@ from tests.fakes import (
     straight_judge,
     towards,
 )
+from vivavoce.scoring.gallery import Gallery
 from vivavoce.scoring.judge import Judge
 from vivavoce.scoring.spoofing import SpoofReference
 
 JUDGE = straight_judge()
 REFERRING = referring_judge()
 CALLER = towards(1)
+
+
+def gallery_of(voices):
+    gallery = Gallery()
+    for number, voice in enumerate(voices):
+        gallery.put(str(number), voice, list_ids=[])
+    return gallery
 
 
 @pytest.mark.parametrize(
@@ -32,15 +40,15 @@ def test_the_cosine_becomes_a_score(cosine, score):
 
 
 def test_the_closest_of_several_is_found():
-    wanted = [towards(0.1), towards(0.9), towards(0.5)]
-    closest = JUDGE.search(CALLER, wanted, seconds=10)
-    assert closest.index == 1
-    assert JUDGE.search(CALLER, wanted[1:2], seconds=10).index == 0
+    wanted = gallery_of([towards(0.1), towards(0.9), towards(0.5)])
+    assert JUDGE.search(CALLER, wanted, seconds=10).owner_id == "1"
+    wanted.put("far", towards(0.2), list_ids=["some"])
+    assert JUDGE.search(CALLER, wanted, list_id="some", seconds=10).owner_id == "far"
 
 
 def test_a_longer_list_makes_the_same_likeness_less_of_a_risk():
     risks = [
-        JUDGE.search(CALLER, [towards(0.75)] + [towards(0.0)] * others, seconds=10).risk
+        JUDGE.search(CALLER, gallery_of([towards(0.75)] + [towards(0.0)] * others), seconds=10).risk
         for others in (0, 9, 99, 9999)
     ]
     assert risks == [75, 50, 25, 0]
@@ -48,8 +56,8 @@ def test_a_longer_list_makes_the_same_likeness_less_of_a_risk():
 
 def test_an_empty_list_or_no_likeness_names_nobody():
     for wanted in ([], [towards(0.0), towards(-0.5)]):
-        closest = JUDGE.search(CALLER, wanted, seconds=10)
-        assert (closest.index, closest.risk) == (None, 0)
+        closest = JUDGE.search(CALLER, gallery_of(wanted), seconds=10)
+        assert (closest.owner_id, closest.risk) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +167,4 @@ def test_without_a_reference_or_a_use_for_it_nothing_changes(synthetic, playback
 def test_a_voice_that_is_no_vector_is_like_nobody():
     nothing = np.zeros(2, np.float32)
     assert JUDGE.compare(nothing, CALLER, seconds=10).score == 0
-    assert JUDGE.search(nothing, [CALLER], seconds=10).index is None
+    assert JUDGE.search(nothing, gallery_of([CALLER]), seconds=10).owner_id is None
