@@ -79,7 +79,8 @@ _WHAT_COUNTS = (
 _COLUMNS = (
     "*listened to*: the share of messages that came while the server still wanted speech; it stops "
     f"at {Plan().limit_samples / CALL_RATE_HZ:g} s of net speech. *KB a call*: what the server "
-    "grew by since it was idle, after a warm-up. *sent late*: how far the callers fell behind "
+    "grew by since it was idle, after a warm-up; *a further call*: what it has more than with the "
+    "calls of the first row. *sent late*: how far the callers fell behind "
     "themselves; it is in the lag."
 )
 _HOW_STAGES = (
@@ -356,6 +357,10 @@ class Bench:
         return usage_of(self.server.pid, time.monotonic())
 
 
+def _bytes_a_further_call(few: Stretch, many: Stretch) -> float:
+    return (many.resident_bytes - few.resident_bytes) / (many.calls - few.calls)
+
+
 def capacity(
     bench: Bench, calls: Sequence[int], seconds: float
 ) -> tuple[list[str], Stretch | None]:
@@ -369,10 +374,12 @@ def capacity(
         row(
             *("calls", "held", "decisions", "lag p50 ms", "lag p99 ms", "early risk p99 ms"),
             *("server, cores", "callers, cores", "sent late p99 ms", "KB a call"),
+            "KB a further call",
             *("listened to", "calls ended", "lost s"),
         ),
-        row(*["---"] * 13),
+        row(*["---"] * 14),
     ]
+    fewest: Stretch | None = None
     largest: Stretch | None = None
     for number in calls:
         stretch = bench.run(number, seconds)
@@ -389,11 +396,13 @@ def capacity(
                 f"{stretch.callers:.2f}",
                 f"{np.quantile(seen.late_ms, 0.99):.0f}",
                 f"{(stretch.resident_bytes - bench.server.idle_bytes) / number / 1000:.0f}",
+                "-" if fewest is None else f"{_bytes_a_further_call(fewest, stretch) / 1000:.0f}",
                 f"{seen.heard_messages / max(1, seen.messages):.0%}",
                 seen.calls,
                 f"{seen.lost_s:g}",
             )
         )
+        fewest = fewest or stretch
         if stretch.holds:
             largest = stretch
         elif largest is not None:

@@ -167,6 +167,16 @@ class FakeEngines:
     failure: Exception | None = None
     held: asyncio.Event | None = None
     heard: list[np.ndarray] = field(default_factory=list)
+    ahead: list[int] = field(default_factory=list)
+    ahead_failure: Exception | None = None
+    ahead_before: list[bool] = field(default_factory=list)
+
+    async def look_ahead(self, speech, memory):
+        self.ahead.append(len(speech))
+        await asyncio.sleep(0)
+        if self.ahead_failure is not None:
+            raise self.ahead_failure
+        memory[b"ahead"] = np.zeros(1, np.float32)
 
     async def embed(self, speech):
         self.heard.append(speech)
@@ -178,6 +188,7 @@ class FakeEngines:
         return self.vectors.get(level_of(speech), towards(0))
 
     async def judge(self, speech, memory=None):
+        self.ahead_before.append(memory is not None and b"ahead" in memory)
         vector = await self.embed(speech)
         two = len(set(np.unique(speech // LEVEL)) - {0}) > 1
         return vector, self.spoofs.get(level_of(speech), spoof_evidence()), voices_found(two=two)

@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         str,
         Field(description="names of the spoof detectors, by commas; the first to give a verdict"),
     ] = "spoof-v4"
-    max_calls: Annotated[int, Field(ge=1, description="live calls at a time; about 30 a core")] = 60
+    max_calls: Annotated[int, Field(ge=1, description="live calls at a time; about 35 a core")] = 70
     processes: Annotated[
         int, Field(ge=1, description="processes for speaker encoder and spoof detector")
     ] = 2

@@ -83,11 +83,13 @@ class Inbox:
         """
         while not self._items and not self._closed:
             await self._change()
+        if not self._wants_more(samples):
+            return  # as mostly: a timer takes as long as the rest of this
         self._wake_samples = samples
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
-                    while self._waiting_samples < samples and self._is_only_audio():
+                    while self._wants_more(samples):
                         await self._change()
         finally:
             self._wake_samples = 1
@@ -124,8 +126,11 @@ class Inbox:
             agent=np.concatenate(agents) if agents else None,
         )
 
-    def _is_only_audio(self) -> bool:
-        return not self._closed and all(isinstance(item, Audio) for item in self._items)
+    def _wants_more(self, samples: int) -> bool:
+        """Whether less than so much audio waits, and nothing that must be taken at once."""
+        if self._closed or self._waiting_samples >= samples:
+            return False
+        return all(isinstance(item, Audio) for item in self._items)
 
     def _append(self, audio: Audio) -> None:
         self._check_open()

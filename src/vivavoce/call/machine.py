@@ -38,6 +38,16 @@ EARLY_SAMPLES = (SHORTEST_EVIDENCE_SAMPLES, FRAUD_SAMPLES // 2)
 """Net speech for an early risk of spoofing. Not documented; chosen as early as can be, and half way
 to the decision, where the risk is surer."""
 
+_AHEAD_FROM_SAMPLES = round(4.5 * CALL_RATE_HZ)
+_AHEAD_SAMPLES = 3 * CALL_RATE_HZ
+"""Speech at the first look ahead, and from one to the next: the spoof detector's step from window to
+window, half a second after each of its windows of 4 s is complete."""
+
+
+def _looks_ahead(net_samples: int) -> int:
+    """How many there are until so much speech."""
+    return max(0, 1 + (net_samples - _AHEAD_FROM_SAMPLES) // _AHEAD_SAMPLES)
+
 
 def samples_to_s(samples: int) -> float:
     """Seconds that a number of samples at `CALL_RATE_HZ` last."""
@@ -163,11 +173,22 @@ class EvidenceReady:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechAhead:
+    """There is more speech; what can be found of it now need not be found at the next checkpoint.
+
+    Attributes:
+        speech: all net speech so far, shape (n,).
+    """
+
+    speech: Samples = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechComplete:
     """All the speech that the plan wants has been collected."""
 
 
-Event: TypeAlias = EvidenceNeeded | EvidenceReady | SpeechComplete
+Event: TypeAlias = EvidenceNeeded | EvidenceReady | SpeechAhead | SpeechComplete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +326,8 @@ class CallMachine:
             before, self._net_samples = self._net_samples, self._net_samples + len(speech.samples)
             if any(before < mark <= self._net_samples for mark in checkpoints):
                 events.append(self._ask())
+            elif _looks_ahead(before) < _looks_ahead(self._net_samples):
+                events.append(SpeechAhead(speech=self.speech()))
             if self.complete:
                 events.append(SpeechComplete())
         return events

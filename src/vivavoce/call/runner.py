@@ -21,6 +21,7 @@ from vivavoce.call.machine import (
     Gap,
     Item,
     Progress,
+    SpeechAhead,
     SpeechComplete,
 )
 from vivavoce.models.memory import Memory
@@ -48,6 +49,10 @@ class Engines(Protocol):
 
         `memory` is the call's: what is found of its speech is looked up and kept there.
         """
+        ...
+
+    async def look_ahead(self, speech: Samples, memory: Memory) -> None:
+        """Find what can be found of a call's speech before it is judged; kept in the memory."""
         ...
 
 
@@ -109,6 +114,7 @@ class LiveCall:
         self._attached = False
         self._grace: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._detached_at: float | None = None
 
     def start(self) -> None:
@@ -193,6 +199,8 @@ class LiveCall:
         for event in events:
             match event:
                 case EvidenceNeeded():
+                    if self._looking is not None:
+                        await self._looking  # or the same would be looked for twice
                     vector, spoof, voices = await self._engines.judge(event.speech, self._memory)
                     answer = EvidenceAnswer(
                         number=event.number, vector=vector, spoof=spoof, voices=voices
@@ -201,9 +209,21 @@ class LiveCall:
                 case EvidenceReady():
                     await self._listener.on_evidence(self, event)
                     self.news.tell()
+                case SpeechAhead():
+                    self._look_ahead(event.speech)
                 case SpeechComplete():
                     await self._listener.on_speech_complete(self)
                     self.news.tell()
+
+    def _look_ahead(self, speech: Samples) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._try_look_ahead(speech))
+
+    async def _try_look_ahead(self, speech: Samples) -> None:
+        try:
+            await self._engines.look_ahead(speech, self._memory)
+        except Exception as error:  # noqa: BLE001 - the next checkpoint will meet it again
+            _log.warning("looking ahead failed: %s", error)
 
     async def _settle(self, ending: Awaitable[None]) -> None:
         try:

@@ -189,6 +189,8 @@ class _SpeechRule:
 
     def _release(self) -> Speech:
         held, self._held = self._held, []
+        if len(held) == 1:
+            return held[0]
         return Speech(
             start=held[0].start, samples=np.concatenate([frame.samples for frame in held])
         )

@@ -77,14 +77,29 @@ class SpoofDetector:
         if len(audio) < MIN_SPEECH_S * CALL_RATE_HZ:
             raise NotEnoughSpeech(needed_s=MIN_SPEECH_S, got_s=len(audio) / CALL_RATE_HZ)
         length = min(len(audio), self._window_samples)
-        last = len(audio) - length
-        starts = np.array([*range(0, last, self._stride_samples), last])
+        starts = np.array([*self._lasting_starts(audio), len(audio) - length])
         cuts = [audio[start : start + length] for start in starts]
         windows = np.zeros((len(cuts), 2 + len(_OUTPUTS)), np.float32)
         windows[:, 0] = starts / CALL_RATE_HZ
         windows[:, 1] = (starts + length) / CALL_RATE_HZ
         windows[:, 2:] = self._scores(cuts, {} if memory is None else memory)
         return SpoofEvidence(windows)
+
+    def look_ahead(self, audio: Floats, memory: Memory) -> None:
+        """Judge those windows that will be windows of more speech too; what is found is added.
+
+        Args:
+            audio: net speech so far, as for `judge`.
+            memory: what was found of the same call before.
+        """
+        length = self._window_samples
+        cuts = [audio[start : start + length] for start in self._lasting_starts(audio)]
+        if cuts:
+            self._scores(cuts, memory)
+
+    def _lasting_starts(self, audio: Floats) -> range:
+        """First samples of all windows but the one that ends with the audio."""
+        return range(0, max(0, len(audio) - self._window_samples), self._stride_samples)
 
     def _scores(self, cuts: Sequence[Floats], memory: Memory) -> Floats:
         """Scores of windows, (n, samples): shape (n, outputs); of those not known, from models."""

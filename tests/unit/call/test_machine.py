@@ -23,6 +23,7 @@ from vivavoce.call.machine import (
     EvidenceReady,
     Gap,
     Plan,
+    SpeechAhead,
     SpeechComplete,
 )
 from vivavoce.call.speech import FRAME_SAMPLES
@@ -109,6 +110,19 @@ def test_a_replay_in_packets_gives_the_events_of_the_recording(step):
     packets = run(items, lambda samples: cut(samples, range(step, len(samples), step)))
     assert packets == (expected, progress)
     assert [event[:2] for event in expected] == [("EvidenceNeeded", 1), ("EvidenceNeeded", 2)]
+
+
+def test_between_checkpoints_there_is_a_look_ahead_for_each_new_window():
+    call = machine()
+    events = [event for _ in range(320) for event in call.push(spoken(0.1))]
+    told = [
+        (type(event).__name__, round(len(event.speech) / S, 1))
+        for event in events
+        if isinstance(event, (EvidenceNeeded, SpeechAhead))
+    ]
+    ahead = [seconds for name, seconds in told if name == "SpeechAhead"]
+    assert ahead == [4.5, 7.5, 10.5, 13.5, 16.5, 19.5, 22.5, 25.5, 28.5]
+    assert net_s(events) == [3, 5, 10, 20, 30]
 
 
 @settings(max_examples=20, deadline=None)

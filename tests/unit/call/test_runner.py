@@ -118,6 +118,24 @@ async def test_a_failing_listener_ends_the_call_too(calls, what):
     assert len(calls) == 0
 
 
+async def test_what_is_found_ahead_is_there_at_the_next_checkpoint(calls, engines, listener):
+    call = begin(calls, listener)
+    await send(call, voice(3, 11))
+    await call.end()
+    assert [round(samples / CALL_RATE_HZ, 1) for samples in engines.ahead] == [4.5, 7.5, 10.5]
+    # At 3 s, at 5, at 10, and at the end.
+    assert engines.ahead_before == [False, True, True, True]
+
+
+async def test_a_look_ahead_that_fails_costs_the_call_nothing(calls, engines, listener, caplog):
+    engines.ahead_failure = OSError("no processes")
+    call = begin(calls, listener)
+    await send(call, voice(3, 11))
+    await call.end()
+    assert listener.names == ["evidence"] * 4 + ["end"]
+    assert "no processes" in caplog.text
+
+
 async def test_over_the_limit_a_call_is_refused_until_a_place_is_free(calls, listener):
     first = begin(calls, listener, "id#1")
     begin(calls, listener, "id#2")

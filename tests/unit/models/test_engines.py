@@ -42,6 +42,9 @@ class CountingModels(Models):
             memory[b"judged %d" % len(speech)] = np.zeros(1, np.float32)
         return cast("Any", os.getpid())
 
+    def look_ahead(self, speech, memory):
+        memory[b"ahead %d" % len(speech)] = np.zeros(1, np.float32)
+
 
 @pytest.fixture
 def models():
@@ -93,6 +96,12 @@ async def test_what_is_found_in_another_process_is_remembered_in_this_one(engine
     await engines.judge(speech(150), memory)
     assert memory.keys() == before.keys()
     np.testing.assert_array_equal(await engines.embed(speech(150)), expected)
+
+
+async def test_what_is_found_ahead_is_remembered(engines):
+    memory = {b"known": np.zeros(1, np.float32)}
+    await engines.look_ahead(speech(150), memory)
+    assert list(memory) == [b"known", b"ahead 150"]
 
 
 def test_a_key_tells_windows_apart():

@@ -223,3 +223,20 @@ def test_a_window_is_judged_once_in_a_call(models: list[Model]):
     again = detector.judge(_voice(10.0), memory)
     assert detector.judged == len(first.windows)
     np.testing.assert_array_equal(again.windows, first.windows)
+
+
+def test_what_was_looked_at_ahead_is_not_judged_again(models: list[Model]):
+    class Counting(SpoofDetector):
+        judged = 0
+
+        def _judge(self, features):
+            self.judged += len(features)
+            return super()._judge(features)
+
+    detector, memory, audio = Counting(*models), {}, _voice(13.0)
+    for seconds in (3.0, 4.5, 7.5, 10.5):
+        detector.look_ahead(audio[: round(seconds * 8000)], memory)
+    assert detector.judged == 3  # those that begin at 0, 3 and 6 s
+    evidence = detector.judge(audio, memory)
+    assert detector.judged == len(evidence.windows) == 4
+    np.testing.assert_allclose(evidence.windows, detector.judge(audio).windows, atol=1e-4)
