@@ -40,8 +40,8 @@ to the decision, where the risk is surer."""
 
 _AHEAD_FROM_SAMPLES = round(4.5 * CALL_RATE_HZ)
 _AHEAD_SAMPLES = 3 * CALL_RATE_HZ
-"""Speech at the first look ahead, and from one to the next: the spoof detector's step from window to
-window, half a second after each of its windows of 4 s is complete."""
+"""Speech at the first look ahead, and from one to the next: half a second after each of the spoof
+detector's windows is complete, which are 4 s long and 3 s apart."""
 
 
 def _looks_ahead(net_samples: int) -> int:
@@ -327,6 +327,7 @@ class CallMachine:
             if any(before < mark <= self._net_samples for mark in checkpoints):
                 events.append(self._ask())
             elif _looks_ahead(before) < _looks_ahead(self._net_samples):
+                self._speech = joined(self._speech)
                 events.append(SpeechAhead(speech=self.speech()))
             if self.complete:
                 events.append(SpeechComplete())
