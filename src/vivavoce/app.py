@@ -31,13 +31,16 @@ from vivavoce.events.eventbridge import EventBridgeSink
 from vivavoce.events.jsonl import JsonLinesSink
 from vivavoce.events.sink import Sink
 from vivavoce.events.webhook import WebhookSink
-from vivavoce.foundation import Foundation
+from vivavoce.foundation import Foundation, objects_of, quotas_of, work_folder
 from vivavoce.gateway.audio import AudioGateway
 from vivavoce.gateway.audiohook import AudioHookGateway
 from vivavoce.gateway.audiosocket import AudioSocketGateway
 from vivavoce.gateway.delivery import Patience
 from vivavoce.gateway.kinesis import KinesisGateway
 from vivavoce.gateway.twilio import TwilioGateway
+from vivavoce.jobs.conclusions import Concluder
+from vivavoce.jobs.processes import HearingProcesses
+from vivavoce.jobs.runner import JobRunner
 from vivavoce.metrics import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -104,6 +107,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
         on_decision=metrics.decided,
         token_lifetime_s=settings.token_lifetime_s,
     )
+    jobs = _job_runner(foundation, announcer, clock)
     reencryptor = Reencryptor(store=store, clock=clock)
     domains = DomainDesk(
         store=store, keys=vault, clock=clock, reencryptor=reencryptor, end_calls=desk.end_calls
@@ -122,6 +126,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
             reader=kinesis,
             domains=domains,
             announcer=announcer,
+            on_job=jobs.news,
             consent_given=settings.consent,
             clock=clock,
             pager=Pager(vault.root, clock),
@@ -161,7 +166,7 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
             )
         deliveries.start()
         tasks = [asyncio.create_task(one.run()) for one in upkeep]
-        tasks.append(asyncio.create_task(reencryptor.run()))
+        tasks += [asyncio.create_task(reencryptor.run()), asyncio.create_task(jobs.run())]
         async with telephone.listening(audiosocket), kinesis.reading():
             yield
         for task in tasks:
@@ -187,6 +192,33 @@ def build_app(foundation: Foundation, *, audiosocket: socket.socket | None = Non
     )
     app.state.drain = drain
     return app
+
+
+def _job_runner(foundation: Foundation, announcer: Announcer, clock: Clock) -> JobRunner:
+    settings, models = foundation.settings, foundation.models
+    open_objects, folder = objects_of(settings), work_folder(settings)
+    return JobRunner(
+        store=foundation.store,
+        objects=open_objects(),
+        hearing=HearingProcesses(
+            load=foundation.load_models,
+            objects=open_objects,
+            folder=folder,
+            count=settings.batch_processes,
+        ),
+        concluder=Concluder(
+            judge=models.judge,
+            model=models.model,
+            spoof_model=models.spoof_model,
+            clock=clock,
+            announcer=announcer,
+        ),
+        announcer=announcer,
+        clock=clock,
+        folder=folder,
+        quotas=quotas_of(settings),
+        is_strict=settings.batch_audio == "strict",
+    )
 
 
 def _audio_routes(

@@ -28,6 +28,11 @@ VivavoceError
 │   ├── AlreadyStreaming           a second connection on a live stream
 │   ├── SourceRefused              a stream that we are to read cannot be read; says why
 │   └── PeerIdle                   a connection on which nothing came for too long; idle_s
+├── ObjectError                    an object of a job is missing, forbidden or too large; code
+│   └── RoleRefused                the job's role cannot be used
+├── ObjectsDown                    objects cannot be reached; trying again may help
+├── JobFailed                      a batch job cannot be done at all; code
+├── EntryFailed                    an entry of a batch job cannot be done; the others can
 ├── ModelError
 │   ├── ModelMissing               not installed; says which command installs it
 │   └── ModelInvalid               wrong hash, shape, card or calibration
@@ -44,14 +49,30 @@ VivavoceError
 ├── SettingsInvalid                a setting is unknown or out of its range (wrong usage)
 ├── PortTaken                      the server cannot listen where it was told to
 ├── CallFailed                     a client command could not complete its call
+│   └── ServerSilent               the server could not be reached; it may be later
 ├── ToolMissing                    a program of the operating system is needed; says how to get it
 └── VoicesUnavailable              the demonstration's voices cannot be had; says what to do instead
 ```
 """
 
+from collections.abc import Callable
+from typing import Any
+
 
 class VivavoceError(Exception):
     """Base of everything that vivavoce raises on purpose; its text is fit to be shown."""
+
+    def __reduce__(self) -> tuple[Callable[..., "VivavoceError"], tuple[Any, ...]]:
+        """As it is, to another process: an exception would be made anew from its text alone."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[VivavoceError], arguments: tuple[Any, ...], facts: dict[str, Any]
+) -> VivavoceError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(facts)
+    return error
 
 
 class RequestRefused(VivavoceError):
@@ -206,6 +227,45 @@ class PeerIdle(StreamError):
         self.idle_s = idle_s
 
 
+class ObjectError(VivavoceError):
+    """An object of a job cannot be had; trying again does not help.
+
+    Attributes:
+        code: like an HTTP status.
+    """
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RoleRefused(ObjectError):
+    """A job's role gives no right to anything; that says nothing of the object."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code=403)
+
+
+class ObjectsDown(VivavoceError):
+    """Objects cannot be reached now; nothing is known about the object."""
+
+
+class JobFailed(VivavoceError):
+    """A batch job cannot be done at all.
+
+    Attributes:
+        code: like an HTTP status.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EntryFailed(VivavoceError):
+    """An entry of a batch job cannot be done, and says why; the others can."""
+
+
 class ModelError(VivavoceError):
     """Base of what can be wrong with a model file."""
 
@@ -300,6 +360,10 @@ class PortTaken(VivavoceError):
 
 class CallFailed(VivavoceError):
     """A client command could not complete its call: the server refused, or was not reached."""
+
+
+class ServerSilent(CallFailed):
+    """The server could not be reached; it may be later."""
 
 
 class ToolMissing(VivavoceError):

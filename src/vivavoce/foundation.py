@@ -5,6 +5,7 @@ import fcntl
 import ipaddress
 import logging
 import os
+import shutil
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,8 @@ from vivavoce.clock import SystemClock
 from vivavoce.errors import KeyUnavailable, SealBroken, SettingsInvalid, StoreError
 from vivavoce.models.engines import Models, load_models
 from vivavoce.models.registry import models_folder
+from vivavoce.objects.folder import FolderObjects
+from vivavoce.objects.objects import Objects
 from vivavoce.settings import Settings
 from vivavoce.store.access_keys import new_access_key
 from vivavoce.store.acts import access_key_facts, service_record
@@ -30,6 +33,8 @@ from vivavoce.vault.vault import Vault
 DATABASE_FILE = "vivavoce.db"
 ROOT_KEY_FILE = "root.key"
 CREDENTIALS_FILE = "credentials"
+OBJECTS_FOLDER = "objects"
+WORK_FOLDER = "work"
 """Their names in the data folder; the keyring's is `KEYRING_FILE`."""
 
 _FIRST_START_FILE = "first-start"
@@ -95,7 +100,7 @@ def _open_for_serving(settings: Settings, folder: Path) -> tuple[Vault, Store]:
         folder / ROOT_KEY_FILE, may_create=is_first and not (folder / DATABASE_FILE).exists()
     )
     vault = Vault(root_key, _customer_keys(settings, root_key), cache_s=settings.key_cache_s)
-    store = _open(folder, vault, "create" if is_first else "write", _quotas(settings))
+    store = _open(folder, vault, "create" if is_first else "write", quotas_of(settings))
     try:
         if settings.kms == "local":
             _require_keyring(folder, store, root_key)
@@ -114,12 +119,16 @@ def _open_for_serving(settings: Settings, folder: Path) -> tuple[Vault, Store]:
 
 
 @contextlib.contextmanager
-def open_data(folder: Path, *, read_only: bool = False) -> Generator[Store]:
+def open_data(
+    folder: Path, *, read_only: bool = False, settings: Settings | None = None
+) -> Generator[Store]:
     """Open an existing data folder for a command; a server may be using it at the same time.
 
     Args:
         folder: the data folder.
         read_only: nothing is written, so that the folder may lie where nothing can be.
+        settings: where customers' keys are, for a command that needs them; without, only what is
+            in the keyring is opened.
 
     Raises:
         StoreError: there is no database, it is none of ours, or it cannot be opened.
@@ -127,8 +136,9 @@ def open_data(folder: Path, *, read_only: bool = False) -> Generator[Store]:
     """
     os.umask(0o077)
     root_key = _root_key(folder)
-    vault = Vault(root_key, _keyring(folder, root_key))
-    store = _open(folder, vault, "read" if read_only else "write")
+    keyring = _keyring(folder, root_key)
+    customer_keys = keyring if settings is None else _customer_keys(settings, root_key)
+    store = _open(folder, Vault(root_key, customer_keys), "read" if read_only else "write")
     try:
         yield store
     finally:
@@ -199,6 +209,37 @@ def _open(folder: Path, vault: Vault, mode: Mode, quotas: Quotas = NO_QUOTAS) ->
         ) from error
 
 
+def work_folder(settings: Settings) -> Path:
+    """A folder for what is needed for a moment; empty, whatever a crash has left there.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    folder = settings.data_dir.absolute() / WORK_FOLDER
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def objects_of(settings: Settings) -> Callable[[], Objects]:
+    """What opens the objects of batch jobs, in this process or another one."""
+    if settings.objects == "folder":
+        folder = settings.objects_dir or settings.data_dir / OBJECTS_FOLDER
+        return partial(FolderObjects, folder.absolute())
+    # As with AWS KMS.
+    from vivavoce.objects.s3 import S3Objects  # noqa: PLC0415
+
+    return partial(
+        S3Objects,
+        endpoint_url=settings.s3_endpoint_url,
+        region=settings.s3_region,
+        roles=settings.s3_roles,
+    )
+
+
 def _customer_keys(settings: Settings, root_key: bytes) -> CustomerKeys:
     if settings.kms == "local":
         return _keyring(settings.data_dir, root_key)
@@ -222,7 +263,8 @@ def _require_keyring(folder: Path, store: Store, root_key: bytes) -> None:
     LocalKeyring(keyring, SealingKey(root_key)).begin()
 
 
-def _quotas(settings: Settings) -> Quotas:
+def quotas_of(settings: Settings) -> Quotas:
+    """How much there may be."""
     preset = AWS_QUOTAS if settings.quotas == "aws" else NO_QUOTAS
     chosen = {
         "domains": settings.quota_domains,
@@ -232,6 +274,8 @@ def _quotas(settings: Settings) -> Quotas:
         "sessions": settings.quota_sessions,
         "enrollment_jobs": settings.quota_enrollment_jobs,
         "registration_jobs": settings.quota_registration_jobs,
+        "enrollment_entries": settings.quota_enrollment_entries,
+        "registration_entries": settings.quota_registration_entries,
     }
     return replace(preset, **{name: most for name, most in chosen.items() if most is not None})
 

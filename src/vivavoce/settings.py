@@ -109,6 +109,39 @@ class Settings(BaseSettings):
     audiosocket_host: Annotated[str, Field(description="address for AudioSocket to listen on")] = (
         "127.0.0.1"
     )
+    objects: Annotated[
+        Literal["folder", "s3"],
+        Field(description="where the s3:// names of batch jobs lead: a folder, or an S3 API"),
+    ] = "folder"
+    objects_dir: Annotated[
+        Path | None,
+        Field(
+            description="with objects=folder, holds a folder for each bucket; default: "
+            "'objects' in the data folder"
+        ),
+    ] = None
+    s3_endpoint_url: Annotated[
+        str | None, Field(description="another S3 than AWS's own, with objects=s3")
+    ] = None
+    s3_region: Annotated[
+        str | None, Field(description="region of the buckets; default: as boto3 finds it")
+    ] = None
+    s3_roles: Annotated[
+        Literal["own", "profile", "assume"],
+        Field(
+            description="whose rights a job has: the server's; a profile's that is called like its "
+            "role; its role's, which AWS STS lends"
+        ),
+    ] = "own"
+    batch_audio: Annotated[
+        Literal["any", "strict"],
+        Field(
+            description="'strict' refuses recordings that Amazon refused: not WAV, 16 bits, 8 kHz"
+        ),
+    ] = "any"
+    batch_processes: Annotated[
+        int, Field(ge=1, description="processes that hear batch jobs' recordings, behind calls")
+    ] = 2
     kinesis_endpoint_url: Annotated[
         str | None, Field(description="another Kinesis Video Streams than AWS's own")
     ] = None
@@ -169,6 +202,12 @@ class Settings(BaseSettings):
     ] = None
     quota_registration_jobs: Annotated[
         int | None, Field(ge=0, description="active fraudster registration jobs in a domain")
+    ] = None
+    quota_enrollment_entries: Annotated[
+        int | None, Field(ge=0, description="speakers in a speaker enrollment job")
+    ] = None
+    quota_registration_entries: Annotated[
+        int | None, Field(ge=0, description="fraudsters in a fraudster registration job")
     ] = None
     throttles: Annotated[
         Literal["off", "aws"], Field(description="'aws': Amazon's default requests a second")

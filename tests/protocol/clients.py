@@ -259,6 +259,9 @@ def furnish(
             client.start_fraudster_registration_job,
         )
     ]
+    # Nothing is to change any more while a test looks.
+    for job_id, kind in zip(jobs, ("speaker_enrollment", "fraudster_registration"), strict=True):
+        end_of_job(client, domain_id, job_id, kind=kind)
     return Place(
         domain_id=domain_id,
         arn=arn_of(domain_id, region),
@@ -272,6 +275,22 @@ def furnish(
         enrollment_job_id=jobs[0],
         registration_job_id=jobs[1],
     )
+
+
+ENDED = {"COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED"}
+
+
+def end_of_job(client, domain_id, job_id, *, kind="speaker_enrollment"):
+    """A job once it has ended; without a manifest that does not take long."""
+    describe = getattr(client, f"describe_{kind}_job")
+    shown = {}
+
+    def has_ended():
+        shown.update(describe(DomainId=domain_id, JobId=job_id)["Job"])
+        return shown["JobStatus"] in ENDED
+
+    wait_for(has_ended)
+    return shown
 
 
 JOB_PLACES = {

@@ -20,6 +20,7 @@ from tests.protocol.clients import (
     add_session,
     add_speaker,
     code_of,
+    end_of_job,
     furnish,
     refusal_of,
     requests_in,
@@ -573,7 +574,7 @@ def test_a_job_is_taken_in_and_shown_as_it_was_asked_for(
     server, client, domain_id, kind, member, given, defaults
 ):
     start = getattr(client, f"start_{kind}_job")
-    describe = getattr(client, f"describe_{kind}_job")
+    describe = getattr(client, f"describe_{kind}_job")  # of what is not there
     listing = getattr(client, f"list_{kind}_jobs")
     wanted = {
         "DomainId": domain_id,
@@ -596,9 +597,16 @@ def test_a_job_is_taken_in_and_shown_as_it_was_asked_for(
     again = start(**wanted, JobName="nightly", **{member: given})["Job"]
     assert again["JobId"] == first["JobId"]
     assert code_of(start, **wanted, JobName="other") == "ValidationException"
-    named = {"DomainId": domain_id, "JobId": first["JobId"]}
-    assert describe(**named)["Job"] == first
+    shown = end_of_job(client, domain_id, first["JobId"], kind=kind)
+    ended_at, failure = shown.pop("EndedAt"), shown.pop("FailureDetails")
+    assert is_recent(ended_at)
+    assert failure == {
+        "StatusCode": 400,
+        "Message": "The manifest cannot be read: s3://bucket-in/manifest.json does not exist",
+    }
+    assert shown == {**first, "JobStatus": "FAILED"}
     second = start(DomainId=domain_id, DataAccessRoleArn=ROLE, **JOB_PLACES)["Job"]
+    end_of_job(client, domain_id, second["JobId"], kind=kind)
     assert second[member] == defaults
     assert "JobName" not in second
     newest_first = [second["JobId"], first["JobId"]]
@@ -606,8 +614,8 @@ def test_a_job_is_taken_in_and_shown_as_it_was_asked_for(
     assert [job["JobId"] for job in summaries] == newest_first
     hidden = {"DataAccessRoleArn", "InputDataConfig", "OutputDataConfig", member}
     assert all(not hidden & job.keys() for job in summaries)
-    submitted = listing(DomainId=domain_id, JobStatus="SUBMITTED")["JobSummaries"]
-    assert submitted == summaries
+    failed = listing(DomainId=domain_id, JobStatus="FAILED")["JobSummaries"]
+    assert failed == summaries
     assert listing(DomainId=domain_id, JobStatus="COMPLETED")["JobSummaries"] == []
     assert not_found(describe, DomainId=domain_id, JobId=NOTHING) == "BATCH_JOB"
 

@@ -13,6 +13,7 @@ from tests.protocol.clients import (
     Caller,
     add_fraudster,
     add_speaker,
+    end_of_job,
     furnish,
 )
 from vivavoce.api.paging import LIFETIME_MS, page_token
@@ -246,9 +247,10 @@ def test_filters_are_part_of_the_query(server, client):
     place = furnish(server, client)
     domain = {"DomainId": place.domain_id}
     job = {**domain, "DataAccessRoleArn": ROLE, **JOB_PLACES}
-    client.start_speaker_enrollment_job(**job)
+    started = client.start_speaker_enrollment_job(**job)["Job"]
+    end_of_job(client, place.domain_id, started["JobId"])
     caller = Caller(server)
-    asked = {**domain, "MaxResults": 1, "JobStatus": "SUBMITTED"}
+    asked = {**domain, "MaxResults": 1, "JobStatus": "FAILED"}
     token = caller.send("ListSpeakerEnrollmentJobs", asked).document["NextToken"]
     for status in ("COMPLETED", None):
         members = {**asked, "JobStatus": status, "NextToken": token}

@@ -125,6 +125,7 @@ async def _start(
         for watchlist_id in _watchlist_ids(job):
             tx.watchlists.get(domain_id, watchlist_id)
         tx.jobs.add(job)
+        tx.after_commit(services.on_job)
         tx.tokens.add(token, resource_id=job.job_id, now_ms=job.created_ms)
         services.announcer.announce(
             tx, lambda: _ANNOUNCEMENTS[kind](domain.arn, job, now_ms=job.created_ms)

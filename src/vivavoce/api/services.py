@@ -1,5 +1,6 @@
 """What handlers work with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -38,6 +39,7 @@ class Services:
         reader: fetches the audio that is not sent to us.
         domains: what is done to domains as a whole.
         announcer: tells the world what happened.
+        on_job: called after a commit that made a batch job; from any thread.
         consent_given: whether the operator has acknowledged what the law asks of him.
         clock: the time.
         pager: turns the pages of lists.
@@ -49,6 +51,7 @@ class Services:
     reader: StreamReader
     domains: DomainDesk
     announcer: Announcer
+    on_job: Callable[[], None]
     consent_given: bool
     clock: Clock
     pager: Pager

@@ -220,7 +220,7 @@ def _open_with_libsndfile(path: Path, start: bytes) -> soundfile.SoundFile | Non
             samplerate=rate_hz,
             channels=1,
         )
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):  # of a suffix that means: without a header
         return None
 
 

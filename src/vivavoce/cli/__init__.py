@@ -11,7 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import typer
 
 import vivavoce
-from vivavoce.cli import audit, connectors, events, keyring, keys, models
+from vivavoce.cli import audit, connectors, events, jobs, keyring, keys, migrate, models
 from vivavoce.cli.backup import backup
 from vivavoce.cli.call import call
 from vivavoce.cli.demo import demo
@@ -39,6 +39,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(keyring.app, name="keyring")
 app.add_typer(connectors.app, name="connectors")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(migrate.app, name="migrate")
 app.add_typer(events.app, name="events")
 app.add_typer(audit.app, name="audit")
 

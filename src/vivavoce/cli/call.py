@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,15 @@ from rich.console import Console
 
 from vivavoce.audio.arrays import CALL_RATE_HZ
 from vivavoce.audio.recording import read_recording
-from vivavoce.cli.live import Hearing, Pace, ending_on_failure, explained, new_client, send_call
+from vivavoce.cli.live import (
+    ENDPOINT,
+    Hearing,
+    Pace,
+    client_of,
+    ending_on_failure,
+    explained,
+    send_call,
+)
 from vivavoce.cli.show import (
     CallMeter,
     authentication_text,
@@ -19,8 +26,6 @@ from vivavoce.cli.show import (
     enrolled_meanwhile,
     fraud_text,
 )
-
-_ENDPOINT = "http://127.0.0.1:8470"
 
 
 def call(
@@ -41,7 +46,7 @@ def call(
     as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
     endpoint_url: Annotated[
         str | None,
-        typer.Option(help=f"The server; default: AWS_ENDPOINT_URL_VOICE_ID, or {_ENDPOINT}."),
+        typer.Option(help=f"The server; default: AWS_ENDPOINT_URL_VOICE_ID, or {ENDPOINT}."),
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -57,14 +62,9 @@ def call(
     """
     if enroll and speaker is None:
         raise typer.BadParameter("an enrolment needs to know whom: add --speaker ID")
-    if data_dir is not None and not (data_dir / "credentials").is_file():
-        raise typer.BadParameter(f"{data_dir} holds no credentials: is it a server's data folder?")
+    client = client_of(endpoint_url, data_dir)
     samples = read_recording(recording, channel=channel).samples
     seconds = len(samples) / CALL_RATE_HZ
-    client = new_client(
-        endpoint_url=endpoint_url or os.environ.get("AWS_ENDPOINT_URL_VOICE_ID") or _ENDPOINT,
-        credentials=None if data_dir is None else data_dir / "credentials",
-    )
     claimed = {} if speaker is None else {"SpeakerId": speaker}
     console = Console(stderr=True, quiet=as_json)
     with explained():

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import boto3
+import typer
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     EndpointConnectionError,
+    HTTPClientError,
     NoCredentialsError,
 )
 from websockets.asyncio.client import ClientConnection, connect
@@ -22,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from vivavoce.api.description import data_path
 from vivavoce.audio.arrays import CALL_RATE_HZ, Samples
-from vivavoce.errors import CallFailed
+from vivavoce.errors import CallFailed, ServerSilent
 
 Pace = Literal["real-time", "fast"]
 Message = dict[str, Any]
@@ -31,6 +33,10 @@ _MESSAGE_SAMPLES = CALL_RATE_HZ // 50
 """Samples of a message in real time: 20 ms, as telephony has it."""
 
 _FAST_MESSAGE_SAMPLES = CALL_RATE_HZ // 2
+
+
+ENDPOINT = "http://127.0.0.1:8470"
+"""Where a server on this machine is, if nothing else is said."""
 
 
 def new_client(*, endpoint_url: str, credentials: Path | None) -> Any:  # noqa: ANN401 - boto3's
@@ -59,12 +65,32 @@ def new_client(*, endpoint_url: str, credentials: Path | None) -> Any:  # noqa: 
         raise CallFailed(str(error)) from error
 
 
+def client_of(endpoint_url: str | None, data_dir: Path | None) -> Any:  # noqa: ANN401 - boto3's
+    """The client that a command's options ask for.
+
+    Args:
+        endpoint_url: the server; None: where AWS_ENDPOINT_URL_VOICE_ID says, or on this machine.
+        data_dir: a server's data folder, whose credentials to use; None: as any AWS client.
+
+    Raises:
+        BadParameter: the folder holds no credentials.
+        CallFailed: the address is none, or the AWS configuration found is not sound.
+    """
+    if data_dir is not None and not (data_dir / "credentials").is_file():
+        raise typer.BadParameter(f"{data_dir} holds no credentials: is it a server's data folder?")
+    return new_client(
+        endpoint_url=endpoint_url or os.environ.get("AWS_ENDPOINT_URL_VOICE_ID") or ENDPOINT,
+        credentials=None if data_dir is None else data_dir / "credentials",
+    )
+
+
 @contextlib.contextmanager
 def explained() -> Generator[None]:
     """Turns what boto3 raises into one line.
 
     Raises:
-        CallFailed: the server refused, or could not be reached.
+        CallFailed: the server refused.
+        ServerSilent: it could not be reached.
     """
     try:
         yield
@@ -77,9 +103,11 @@ def explained() -> Generator[None]:
             "name its data folder with --data-dir"
         ) from error
     except EndpointConnectionError as error:
-        raise CallFailed(
+        raise ServerSilent(
             f"{error} Is the server running (vivavoce serve)? Another one: --endpoint-url"
         ) from error
+    except HTTPClientError as error:
+        raise ServerSilent(" ".join(str(error).splitlines())) from error
     except BotoCoreError as error:
         raise CallFailed(" ".join(str(error).splitlines())) from error
 

@@ -46,8 +46,7 @@ class Gallery:
         self._vectors = np.zeros((0, 0), np.float32)
         self._owners: list[str] = []  # of each row
         self._rows: dict[str, int] = {}
-        self._lists: dict[str, set[str]] = {}
-        self._rows_of_list: dict[str, npt.NDArray[np.intp]] = {}  # of lists that were searched
+        self._on_list: dict[str, npt.NDArray[np.bool_]] = {}  # of each list, by row
 
     def __len__(self) -> int:
         """How many voices there are."""
@@ -67,8 +66,9 @@ class Gallery:
         self._owners.append(owner_id)
         self._rows[owner_id] = row
         for list_id in list_ids:
-            self._lists.setdefault(list_id, set()).add(owner_id)
-        self._rows_of_list.clear()
+            if list_id not in self._on_list:
+                self._on_list[list_id] = np.zeros(len(self._vectors), np.bool_)
+            self._on_list[list_id][row] = True
 
     def remove(self, owner_id: str) -> None:
         """Hold an owner's voice no longer; nothing happens if there is none."""
@@ -79,13 +79,11 @@ class Gallery:
         last = len(self._owners) - 1
         moved = self._owners.pop()
         if row != last:
-            self._vectors[row] = self._vectors[last]
             self._owners[row] = moved
             self._rows[moved] = row
-        self._vectors[last] = 0
-        for members in self._lists.values():
-            members.discard(owner_id)
-        self._rows_of_list.clear()
+        for columns in (self._vectors, *self._on_list.values()):
+            columns[row] = columns[last]
+            columns[last] = 0
 
     def nearest(self, voice: Floats, list_id: str | None = None) -> Nearest | None:
         """The closest voice of a list, or of all; None where there is none.
@@ -95,37 +93,37 @@ class Gallery:
             list_id: the list.
         """
         total = len(self._owners)
-        rows = None if list_id is None else self._rows_of(list_id)
-        among = total if rows is None else len(rows)
-        if among == 0:
-            return None
-        if rows is None or among == total:
-            cosines = self._vectors[:total] @ voice
-            closest = int(np.argmax(cosines))
-            cosine = cosines[closest]
+        if list_id is None:
+            rows = np.arange(total)
+        elif list_id in self._on_list:
+            rows = np.flatnonzero(self._on_list[list_id][:total])
         else:
-            few = among < _GATHERED_SHARE * total
-            cosines = self._vectors[rows] @ voice if few else (self._vectors[:total] @ voice)[rows]
-            best = int(np.argmax(cosines))
-            closest, cosine = int(rows[best]), cosines[best]
-        return Nearest(owner_id=self._owners[closest], cosine=float(cosine), among=among)
-
-    def _rows_of(self, list_id: str) -> npt.NDArray[np.intp]:
-        rows = self._rows_of_list.get(list_id)
-        if rows is None:
-            members = self._lists.get(list_id, set())
-            rows = np.sort(np.array([self._rows[owner_id] for owner_id in members], np.intp))
-            self._rows_of_list[list_id] = rows
-        return rows
+            return None
+        if not len(rows):
+            return None
+        if len(rows) < _GATHERED_SHARE * total:
+            cosines = self._vectors[rows] @ voice
+        else:
+            cosines = (self._vectors[:total] @ voice)[rows]
+        closest = int(np.argmax(cosines))
+        return Nearest(
+            owner_id=self._owners[rows[closest]],
+            cosine=float(cosines[closest]),
+            among=len(rows),
+        )
 
     def _make_room(self, dimension: int) -> None:
         held = len(self._owners)
         if held < len(self._vectors):
             return
-        roomier = np.zeros((max(_FIRST_ROWS, 2 * held), dimension), np.float32)
+        room = max(_FIRST_ROWS, 2 * held)
+        vectors = np.zeros((room, dimension), np.float32)
         if held:
-            roomier[:held] = self._vectors[:held]
-        self._vectors = roomier
+            vectors[:held] = self._vectors[:held]
+        self._vectors = vectors
+        for list_id, columns in self._on_list.items():
+            self._on_list[list_id] = np.resize(columns, room)
+            self._on_list[list_id][held:] = False
 
 
 def are_comparable(made_by: str, in_use: str) -> bool:

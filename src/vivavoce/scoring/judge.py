@@ -83,6 +83,15 @@ class Judge:
         calibrated = self.speaker.apply(float(np.dot(voice, enrolled)), seconds=seconds)
         return VoiceMatch(calibrated=calibrated, score=authentication_score(calibrated.log10_p))
 
+    def similarity(self, cosine: float, *, seconds: float) -> int:
+        """How alike two voices are, 0..100, on the authentication scale.
+
+        Args:
+            cosine: of their vectors.
+            seconds: net speech behind the new one.
+        """
+        return authentication_score(self.speaker.apply(cosine, seconds=seconds).log10_p)
+
     def search(
         self, voice: Floats, gallery: Gallery, *, list_id: str | None = None, seconds: float
     ) -> ClosestMatch:

@@ -23,6 +23,7 @@ from vivavoce.errors import (
     AtCapacity,
     AudioError,
     Conflict,
+    EntryFailed,
     InvalidRequest,
     KeyDenied,
     NotEnoughSpeech,
@@ -50,8 +51,10 @@ RegistrationSource = Literal["SESSION_REGISTRATION", "BATCH_REGISTRATION"]
 EnrollmentOutcome = Literal["NEW_ENROLLMENT", "DUPLICATE_SKIPPED", "ENROLLMENT_OVERWRITE"]
 RegistrationOutcome = Literal["NEW_REGISTRATION", "DUPLICATE_SKIPPED"]
 
-BATCH_NOT_ENOUGH_SPEECH = "The provided audio files do not have enough speech for enrollment."
-"""Source: voice-id-behaviour.md section 5.4."""
+BATCH_NOT_ENOUGH_SPEECH = "The provided audio files do not have enough speech for {}."
+"""Source: voice-id-behaviour.md section 5.4, for an enrolment; for a registration, made like it."""
+
+Batch = Literal["enrollment", "registration"]
 
 _INTERNAL_ERROR = "Internal Server Error"
 
@@ -61,7 +64,7 @@ _ERRORS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], .
     (Conflict, 409, "CONFLICT"),
     ((QuotaExceeded, AtCapacity), 402, "SERVICE_QUOTA_EXCEEDED"),
     (NotEnoughSpeech, 400, "NOT_ENOUGH_SPEECH"),
-    ((InvalidRequest, AudioError, SourceRefused), 400, "BAD_REQUEST"),
+    ((InvalidRequest, AudioError, SourceRefused, EntryFailed), 400, "BAD_REQUEST"),
     ((AccessDenied, KeyDenied), 403, "ACCESS_DENIED"),
     (Throttled, 429, "THROTTLED"),
 )
@@ -259,9 +262,8 @@ def speaker(
         error: why it failed.
     """
     shown_id = _generated(speaker_id)
-    info = _error_info(error)
-    if info and isinstance(error, NotEnoughSpeech) and data and data.source == "BATCH_ENROLLMENT":
-        info["errorMessage"] = BATCH_NOT_ENOUGH_SPEECH
+    is_batch = data is not None and data.source == "BATCH_ENROLLMENT"
+    info = _error_info(error, batch="enrollment" if is_batch else None)
     detail = {
         "action": action,
         "status": _status(error),
@@ -300,6 +302,7 @@ def fraudster(
         error: why it failed.
     """
     shown_id = _generated(fraudster_id)
+    is_batch = data is not None and data.source == "BATCH_REGISTRATION"
     detail = {
         "action": action,
         "status": _status(error),
@@ -311,7 +314,7 @@ def fraudster(
             "registrationSourceId": data.source_id,
             "registrationStatus": data.status,
         },
-        "errorInfo": _error_info(error),
+        "errorInfo": _error_info(error, batch="registration" if is_batch else None),
     }
     return _announcement(arn, "VoiceId Fraudster Action", detail, resource=shown_id, now_ms=now_ms)
 
@@ -459,14 +462,32 @@ def _status(error: Exception | None) -> str:
     return "SUCCEEDED" if error is None else "FAILED"
 
 
-def _error_info(error: Exception | None, *, failed: bool | None = None) -> Body | None:
-    if not (failed if failed is not None else error is not None):
-        return None
+def error_info(error: Exception, *, batch: Batch | None = None) -> Body:
+    """An error as events and the output of jobs tell it: errorCode, errorMessage, errorType.
+
+    Args:
+        error: the error; of one that was not raised on purpose no more is told than that.
+        batch: what recordings were for, where it was not a call.
+    """
+    if batch and isinstance(error, NotEnoughSpeech):
+        return {
+            "errorCode": 400,
+            "errorMessage": BATCH_NOT_ENOUGH_SPEECH.format(batch),
+            "errorType": "NOT_ENOUGH_SPEECH",
+        }
     for kinds, code, error_type in _ERRORS:
         if isinstance(error, kinds):
             return {"errorCode": code, "errorMessage": str(error), "errorType": error_type}
     # What was not raised on purpose may say anything: it stays inside.
     return {"errorCode": 500, "errorMessage": _INTERNAL_ERROR, "errorType": "INTERNAL_ERROR"}
+
+
+def _error_info(
+    error: Exception | None, *, failed: bool | None = None, batch: Batch | None = None
+) -> Body | None:
+    if not (failed if failed is not None else error is not None):
+        return None
+    return error_info(error or Exception(), batch=batch)
 
 
 def _named(session: Session | str | None) -> Body:

@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from vivavoce.errors import AuditBroken, StoreError
 from vivavoce.store import tables
@@ -80,6 +80,14 @@ def is_serialization_failure(error: BaseException) -> bool:
         "40001",
         "40P01",
     }
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error says nothing but that the database could not be used just now.
+
+    Such as one that is locked for long, or has no room on its disk.
+    """
+    return isinstance(error, OperationalError | sqlite3.OperationalError)
 
 
 def _options(url: str, mode: Mode) -> dict[str, Any]:

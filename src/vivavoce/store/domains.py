@@ -39,6 +39,7 @@ _CHILDREN = (
     (tables.speakers.c.sequence, _SLICE_ROWS),
     (tables.fraudsters.c.sequence, _SLICE_ROWS),
     (tables.watchlists.c.sequence, _SLICE_ROWS),
+    (tables.job_entries.c.entry_id, _SLICE_ROWS),
     (tables.jobs.c.sequence, _SLICE_ROWS),
 )
 

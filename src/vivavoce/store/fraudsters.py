@@ -12,6 +12,12 @@ from vivavoce.store.quotas import Quotas, require_room
 from vivavoce.store.records import Fraudster, Watchlist
 from vivavoce.store.sealing import DomainSealer, Sealers
 
+_SHOWN = (
+    tables.fraudsters.c.sequence,
+    tables.fraudsters.c.fraudster_id,
+    tables.fraudsters.c.created_ms,
+)
+
 
 class Watchlists:
     """The watchlists, within one transaction."""
@@ -200,8 +206,14 @@ class Fraudsters:
             NotFound: there is no such domain.
         """
         self._sealers.of(domain_id)
-        wanted = tables.fraudsters.c.fraudster_id.in_(fraudster_ids)
-        found = self._read(wanted, domain_id, size=len(fraudster_ids))
+        fraudsters = tables.fraudsters
+        # By id alone: with the domain among the conditions SQLite goes through all of it.
+        rows = self._connection.execute(
+            select(*_SHOWN, fraudsters.c.domain_id)
+            .where(fraudsters.c.fraudster_id.in_(fraudster_ids))
+            .order_by(fraudsters.c.sequence)
+        ).all()
+        found = self._with_lists([row for row in rows if row.domain_id == domain_id], domain_id)
         return [fraudster for _, fraudster in found]
 
     def associate(self, fraudster: Fraudster, watchlist_id: str) -> None:
@@ -258,14 +270,17 @@ class Fraudsters:
     def _read(
         self, wanted: ColumnElement[bool], domain_id: str, *, size: int
     ) -> list[tuple[int, Fraudster]]:
-        fraudsters, members = tables.fraudsters, tables.watchlist_members
-        watchlists = tables.watchlists
+        fraudsters = tables.fraudsters
         rows = self._connection.execute(
-            select(fraudsters.c.sequence, fraudsters.c.fraudster_id, fraudsters.c.created_ms)
+            select(*_SHOWN)
             .where(fraudsters.c.domain_id == domain_id, wanted)
             .order_by(fraudsters.c.sequence)
             .limit(size)
         ).all()
+        return self._with_lists(rows, domain_id)
+
+    def _with_lists(self, rows: Sequence[Row[Any]], domain_id: str) -> list[tuple[int, Fraudster]]:
+        members, watchlists = tables.watchlist_members, tables.watchlists
         lists: dict[str, list[str]] = {row.fraudster_id: [] for row in rows}
         for member in self._connection.execute(
             select(members.c.fraudster_id, members.c.watchlist_id)

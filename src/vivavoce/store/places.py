@@ -51,6 +51,16 @@ def job_name(job_id: str) -> str:
     return f"job/{job_id}/name"
 
 
+def job_entry_request(entry_id: str) -> str:
+    """What an entry of a job's manifest asks for."""
+    return f"job-entry/{entry_id}/request"
+
+
+def job_entry_outcome(entry_id: str) -> str:
+    """What came of it."""
+    return f"job-entry/{entry_id}/outcome"
+
+
 def tags(domain_id: str) -> str:
     """A domain's tags; under the root key."""
     return f"domain/{domain_id}/tags"

@@ -20,6 +20,8 @@ class Quotas:
         sessions: pending or ongoing at a time, in a domain.
         enrollment_jobs: not ended at a time, in a domain.
         registration_jobs: not ended at a time, in a domain.
+        enrollment_entries: speakers in a job.
+        registration_entries: fraudsters in a job.
     """
 
     domains: int | None = None
@@ -29,6 +31,8 @@ class Quotas:
     sessions: int | None = None
     enrollment_jobs: int | None = None
     registration_jobs: int | None = None
+    enrollment_entries: int | None = None
+    registration_entries: int | None = None
 
 
 NO_QUOTAS = Quotas()
@@ -41,6 +45,8 @@ AWS_QUOTAS = Quotas(
     sessions=50,
     enrollment_jobs=1,
     registration_jobs=1,
+    enrollment_entries=10_000,
+    registration_entries=500,
 )
 """What Amazon's service allowed an account that asked for nothing."""
 

@@ -78,6 +78,9 @@ class Job:
 
     Attributes:
         options: the enrolment or registration configuration as the API has it, defaults filled in.
+        entries: of its manifest; 0 until that was read.
+        entries_done: of them.
+        entries_failed: of those.
         failure_code: of the job as a whole, like an HTTP status.
     """
 
@@ -96,6 +99,26 @@ class Job:
     failure_message: str | None
     created_ms: int
     ended_ms: int | None
+    entries: int = 0
+    entries_done: int = 0
+    entries_failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEntry:
+    """What a job's manifest asks for, and what came of it.
+
+    Attributes:
+        number: in the manifest, from 0.
+        request: what is asked for, written down.
+        outcome: what came of it, likewise; None until it is done.
+        is_failed: whether that is a failure.
+    """
+
+    number: int
+    request: str = field(repr=False)
+    outcome: str | None = field(default=None, repr=False)
+    is_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,6 +83,16 @@ _COLUMNS = (
         owner=tables.jobs.c.job_id,
         place=places.job_name,
     ),
+    _Sealed(
+        column=tables.job_entries.c.sealed_request,
+        owner=tables.job_entries.c.entry_id,
+        place=places.job_entry_request,
+    ),
+    _Sealed(
+        column=tables.job_entries.c.sealed_outcome,
+        owner=tables.job_entries.c.entry_id,
+        place=places.job_entry_outcome,
+    ),
 )
 
 

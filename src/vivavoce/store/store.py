@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +84,10 @@ class Transaction:
     def after_commit(self, act: Callable[[], None]) -> None:
         """Do something once what was written is there for others; if it fails, that is logged."""
         self._after_commit.append(act)
+
+    def savepoint(self) -> AbstractContextManager[object]:
+        """What is written within this context is undone if it raises; what was before stands."""
+        return self.connection.begin_nested()
 
     def committed(self) -> None:
         """Do what was to be done after the commit."""

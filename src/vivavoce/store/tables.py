@@ -318,12 +318,31 @@ jobs = Table(
     Column("output_kms_key_id", String(2048)),
     Column("options", Text, nullable=False),  # JSON: the enrolment or registration configuration
     Column("percent_complete", Integer, nullable=False),
+    Column("entries", Integer, nullable=False, server_default="0"),  # 0 until the manifest was read
+    Column("entries_done", Integer, nullable=False, server_default="0"),
+    Column("entries_failed", Integer, nullable=False, server_default="0"),  # of those done
     Column("failure_code", Integer),
     Column("failure_message", Text),
     Column("created_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
     _pages_of("jobs"),
     sqlite_autoincrement=True,
+)
+
+# What a job's manifest asks for, and what came of it; gone when the job has ended.
+job_entries = Table(
+    "job_entries",
+    metadata,
+    Column("entry_id", String(40), primary_key=True),  # the job's id and the number
+    Column("job_id", String(22), ForeignKey("jobs.job_id", ondelete="CASCADE"), nullable=False),
+    _domain_id(),
+    Column("number", Integer, nullable=False),  # in the manifest, from 0
+    Column("is_done", Boolean, nullable=False),
+    Column("is_failed", Boolean, nullable=False),
+    Column("sealed_request", LargeBinary, nullable=False),
+    Column("sealed_outcome", LargeBinary),
+    Index("ix_job_entries_job_id", "job_id", "is_done", "number"),
+    Index("ix_job_entries_domain_id", "domain_id", "entry_id"),
 )
 
 # Events that wait for delivery; written with the change that they tell of. A row a sink: what one

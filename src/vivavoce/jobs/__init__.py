@@ -1,0 +1,1 @@
+"""Batch jobs: enrolments and registrations from recordings."""

@@ -1,0 +1,1 @@
+"""From Amazon's Voice ID to here: speakers, and the recordings that customers are enrolled from."""

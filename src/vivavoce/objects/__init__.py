@@ -1,0 +1,1 @@
+"""Objects by `s3://` names: in a folder, or behind any S3 API."""
