@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import soundfile
@@ -173,6 +175,21 @@ def test_a_disk_that_fails_is_not_the_entrys_fault(tmp_path):
     request = Request(files=(), role_arn=ROLE, is_strict=False)
     with pytest.raises(ObjectsDown, match="disk fails"):
         hear(request, FolderObjects(tmp_path), FakeEars(), tmp_path / "none")
+
+
+def test_memory_does_not_grow_with_a_recording(bucket, listen):
+    """Half an hour as 16-bit samples would be 29 MB; it is of silence, so all of it is read."""
+    with soundfile.SoundFile(bucket / "0.flac", "w", samplerate=8000, channels=1) as file:
+        for _ in range(30):
+            file.write(silence(60))
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotEnoughSpeech):
+            listen("0.flac")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8e6
 
 
 def test_a_recording_without_end_is_given_up(bucket, listen, monkeypatch):
