@@ -3,9 +3,13 @@ import urllib.request
 
 import boto3
 import pytest
+import soundfile
 from moto.server import ThreadedMotoServer
 
-from vivavoce.errors import ObjectError, ObjectsDown, RoleRefused
+from tests.fakes import LoudDetector, voice
+from vivavoce.errors import InvalidRequest, ObjectError, ObjectsDown, RoleRefused
+from vivavoce.migration.bucket import in_bucket
+from vivavoce.migration.recordings import plan
 from vivavoce.objects.objects import Place
 from vivavoce.objects.s3 import S3Objects
 
@@ -112,6 +116,24 @@ def test_a_role_may_be_lent(aws, fetch, endpoint, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", endpoint)
     aws.put_object(Bucket="calls", Key="a/b.wav", Body=b"sound")
     assert fetch(roles="assume") == b"sound"
+
+
+def test_a_manifest_is_planned_from_recordings_in_a_bucket(aws, endpoint, tmp_path):
+    contact = "00000000-0000-0000-0000-00000000000a"
+    soundfile.write(tmp_path / "call.wav", voice(3, 35), 8000)
+    name = f"connect/CallRecordings//2025/{contact}_20250314T09:26_UTC.wav"
+    for key in (name, "connect/notes.txt", "connect/greeting.wav", "elsewhere/x.wav"):
+        aws.put_object(Bucket="calls", Key=key, Body=(tmp_path / "call.wav").read_bytes())
+    recordings = list(in_bucket("s3://calls/connect", endpoint_url=endpoint))
+    assert len(recordings) == 2
+    planned = plan(recordings, {contact: "anna"}, channel=0, new_detector=LoudDetector)
+    assert planned.recordings == {"anna": [f"s3://calls/{name}"]}
+    assert planned.skipped == {"no contact id in the name": 1}
+
+
+def test_a_bucket_that_cannot_be_listed_says_why(aws, endpoint):
+    with pytest.raises(InvalidRequest, match="cannot be listed"):
+        list(in_bucket("s3://nobodys/calls", endpoint_url=endpoint))
 
 
 def test_access_denied_is_said(aws, endpoint, tmp_path, monkeypatch):

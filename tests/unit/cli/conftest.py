@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import vivavoce
-from vivavoce.foundation import open_data
+from tests import rows
+from vivavoce.foundation import open_data, open_keyring
 
 _NOBODY = 65534
 
@@ -43,3 +44,14 @@ def read_only(data_dir):
             stack.callback(os.seteuid, 0)
         assert not os.access(copy, os.W_OK, effective_ids=True)
         yield copy
+
+
+@pytest.fixture
+def domain_store(store, data_dir):
+    """The store with a domain that the keyring opens."""
+    keyring = open_keyring(data_dir)
+    key = keyring.create(region="us-east-1", account_id="0" * 12)
+    domain = rows.domain(kms_key_id=key.arn)
+    wrapped = keyring.new_data_key(key.arn, domain_arn=domain.arn).wrapped
+    store.write_now(lambda tx: tx.domains.add(domain, wrapped_key=wrapped, tags={}))
+    return store

@@ -7,21 +7,14 @@ from typer.testing import CliRunner
 from tests import rows
 from vivavoce.cli import connectors
 from vivavoce.errors import ConnectorError, NotFound
-from vivavoce.foundation import open_keyring
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 WATCHLIST_ID = "abcdefghijklmnopqrstuv"
 
 
 @pytest.fixture
-def store(store, data_dir):
-    """The store with a domain that the keyring opens."""
-    keyring = open_keyring(data_dir)
-    key = keyring.create(region="us-east-1", account_id="0" * 12)
-    domain = rows.domain(kms_key_id=key.arn)
-    wrapped = keyring.new_data_key(key.arn, domain_arn=domain.arn).wrapped
-    store.write_now(lambda tx: tx.domains.add(domain, wrapped_key=wrapped, tags={}))
-    return store
+def store(domain_store):
+    return domain_store
 
 
 @pytest.fixture

@@ -9,20 +9,13 @@ from typer.testing import CliRunner
 from tests import rows
 from vivavoce.cli import migrate
 from vivavoce.errors import InvalidRequest, NotFound
-from vivavoce.foundation import open_keyring
 
 CONTACT = str(UUID(int=1))
 
 
 @pytest.fixture
-def store(store, data_dir):
-    """The store with a domain that the keyring opens."""
-    keyring = open_keyring(data_dir)
-    key = keyring.create(region="us-east-1", account_id="0" * 12)
-    domain = rows.domain(kms_key_id=key.arn)
-    wrapped = keyring.new_data_key(key.arn, domain_arn=domain.arn).wrapped
-    store.write_now(lambda tx: tx.domains.add(domain, wrapped_key=wrapped, tags={}))
-    return store
+def store(domain_store):
+    return domain_store
 
 
 @pytest.fixture
