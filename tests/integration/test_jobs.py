@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ class FakeHearing:
         self.failures = {}
         self.spoofs = {}
         self.heard = []
-        self.held = None
+        self.held: asyncio.Event | None = None
         self.rests = 0
         self.at_a_time = 2
         self.model = MODEL
@@ -105,8 +106,9 @@ class Office:
         self.task = asyncio.create_task(self.runner.run())
 
     async def close(self):
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        task: Any = self.task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     async def submit(self, manifest, kind="speaker-enrollment", **options):
         if manifest is not None:
@@ -247,7 +249,8 @@ async def test_what_fails_fails_alone_and_says_why(office):
     manifest = enrolment(
         "0.1.wav", "0.2.wav", "0.3.wav", "0.4.wav", "0.5.wav", "0.6_quiet.wav", "0.7.wav"
     )
-    manifest["SpeakerEnrollmentRequests"].append(entry(7, "0.8.wav", SpeakerId="no such id"))
+    requests: Any = manifest["SpeakerEnrollmentRequests"]
+    requests.append(entry(7, "0.8.wav", SpeakerId="no such id"))
     ended = await office.ended(job := await office.submit(manifest))
     assert (ended.status, ended.percent_complete) == ("COMPLETED_WITH_ERRORS", 100)
     output = office.output(job)

@@ -11,7 +11,7 @@ from vivavoce.errors import InvalidRequest, ObjectError, ObjectsDown, RoleRefuse
 from vivavoce.migration.bucket import in_bucket
 from vivavoce.migration.recordings import plan
 from vivavoce.objects.objects import Place
-from vivavoce.objects.s3 import S3Objects
+from vivavoce.objects.s3 import Roles, S3Objects
 
 REGION = "eu-west-1"
 ROLE = "arn:aws:iam::123456789012:role/service/voice"
@@ -47,13 +47,13 @@ def aws(endpoint, monkeypatch):
     client.close()
 
 
-def objects(endpoint, roles="own"):
+def objects(endpoint, roles: Roles = "own"):
     return S3Objects(endpoint_url=endpoint, region=REGION, roles=roles)
 
 
 @pytest.fixture
 def fetch(endpoint, tmp_path):
-    def fetch(place=PLACE, *, limit_bytes=1000, roles="own"):
+    def fetch(place=PLACE, *, limit_bytes=1000, roles: Roles = "own"):
         copy = tmp_path / "copy"
         objects(endpoint, roles).fetch(place, copy, role_arn=ROLE, limit_bytes=limit_bytes)
         return copy.read_bytes()

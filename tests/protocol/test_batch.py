@@ -94,7 +94,7 @@ class Bank:
 
         wait_for(look, at_most_s=60)
         path = self.bucket / "results" / job["JobId"] / "list.json.out"
-        return job, json.loads(path.read_text()) if path.exists() else None
+        return job, json.loads(path.read_text())
 
 
 @pytest.fixture

@@ -101,13 +101,15 @@ class Gallery:
             return None
         if not len(rows):
             return None
+        cosines: Floats
         if len(rows) < _GATHERED_SHARE * total:
             cosines = self._vectors[rows] @ voice
         else:
-            cosines = (self._vectors[:total] @ voice)[rows]
+            all_cosines: Floats = self._vectors[:total] @ voice
+            cosines = all_cosines[rows]
         closest = int(np.argmax(cosines))
         return Nearest(
-            owner_id=self._owners[rows[closest]],
+            owner_id=self._owners[int(rows[closest])],
             cosine=float(cosines[closest]),
             among=len(rows),
         )

@@ -279,7 +279,9 @@ class Fraudsters:
         ).all()
         return self._with_lists(rows, domain_id)
 
-    def _with_lists(self, rows: Sequence[Row[Any]], domain_id: str) -> list[tuple[int, Fraudster]]:
+    def _with_lists(
+        self, rows: Sequence[Row[*tuple[Any, ...]]], domain_id: str
+    ) -> list[tuple[int, Fraudster]]:
         members, watchlists = tables.watchlist_members, tables.watchlists
         lists: dict[str, list[str]] = {row.fraudster_id: [] for row in rows}
         for member in self._connection.execute(

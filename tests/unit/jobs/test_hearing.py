@@ -161,8 +161,11 @@ def test_what_is_wrong_with_a_recording_names_its_place(bucket, listen, name, me
 
 def test_objects_that_cannot_be_reached_are_not_the_entrys_fault(tmp_path):
     class Down:
-        def fetch(self, *_, **__):
+        def fetch(self, place, file, *, role_arn, limit_bytes):
             raise ObjectsDown("no answer")
+
+        def store(self, place, file, *, role_arn, kms_key_id=None):
+            raise AssertionError
 
     request = Request(
         files=(AudioFile(uri="s3://calls/0.wav", channel=0),), role_arn=ROLE, is_strict=False

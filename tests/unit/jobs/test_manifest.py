@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from vivavoce.errors import JobFailed
 from vivavoce.jobs.manifest import AudioFile, Entry, read_manifest
+from vivavoce.store.records import JobKind
 
 FILE = {"S3Uri": "s3://calls/a/b.wav", "ChannelId": 1}
 ENTRY = {"RequestId": "r1", "SpeakerId": "customer-1", "AudioSpecifications": [FILE]}
@@ -16,7 +17,7 @@ def enrolment(*entries, **members):
     return json.dumps({"Version": "1.0", "SpeakerEnrollmentRequests": entries, **members}).encode()
 
 
-def read(content, kind="speaker-enrollment"):
+def read(content, kind: JobKind = "speaker-enrollment"):
     return read_manifest(content, kind)
 
 
@@ -101,7 +102,7 @@ def test_a_file_may_begin_with_a_mark_and_names_may_be_any_text():
 def test_what_is_wrong_with_an_entry_is_its_own_matter(changes, message):
     bad, good = read(enrolment({**ENTRY, **changes}, {**ENTRY, "RequestId": "r2"}))
     assert bad.request_id == "r1"
-    assert re.search(message, bad.refusal)
+    assert re.search(message, bad.refusal or "")
     assert (good.request_id, good.refusal) == ("r2", None)
     assert Entry.from_json(bad.to_json()) == bad
 

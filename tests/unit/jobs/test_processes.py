@@ -2,6 +2,7 @@ import asyncio
 import os
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from typing import Any, cast
 
 import pytest
 import soundfile
@@ -19,7 +20,7 @@ DEADLY, LONG = 7, 40
 
 
 class FakeModels:
-    """Dies of a voice of one level."""
+    """Stands for `Models`; dies of a voice of one level."""
 
     model = "fake@1"
     spoof_model = "fake-spoof@1"
@@ -53,7 +54,7 @@ def bucket(tmp_path):
 @pytest.fixture
 async def hearing(tmp_path, bucket):
     hearing = HearingProcesses(
-        load=FakeModels,
+        load=cast("Any", FakeModels),
         objects=partial(FolderObjects, bucket.parent),
         folder=tmp_path,
         count=2,
@@ -80,11 +81,11 @@ async def test_what_is_wrong_with_an_entry_comes_back_as_it_was_raised(hearing):
 
 
 async def test_an_entry_that_kills_its_process_takes_no_other_along(hearing):
-    found = await asyncio.gather(
+    first, deadly, *others = await asyncio.gather(
         *(hearing.hear(request(level)) for level in (3, DEADLY, 3, 3)), return_exceptions=True
     )
-    assert isinstance(found[1], BrokenProcessPool)
-    assert [heard.seconds for heard in (found[0], *found[2:])] == [30, 30, 30]
+    assert isinstance(deadly, BrokenProcessPool)
+    assert [getattr(heard, "seconds", heard) for heard in (first, *others)] == [30, 30, 30]
 
 
 async def test_processes_that_do_not_start_are_not_the_entrys_fault(tmp_path, bucket, capfd):

@@ -1,4 +1,5 @@
 import os
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -32,7 +33,8 @@ def record(folder, number, seconds, *, age_s=0, suffix=".wav"):
 
 def planned(folder, contacts, **options):
     recordings = in_folder(folder, "s3://bank/calls/")
-    return plan(recordings, contacts, new_detector=LoudDetector, **{"channel": 0, **options})
+    asked: dict[str, Any] = {"channel": 0, **options}
+    return plan(recordings, contacts, new_detector=LoudDetector, **asked)
 
 
 def test_a_customer_is_enrolled_from_the_newest_calls_until_there_is_enough(folder):

@@ -1,4 +1,5 @@
 import logging
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ LISTS = ("first", "second", "nobody's")
 
 
 def voice_of(seed):
-    direction = np.random.default_rng(seed).normal(size=8).astype(np.float32)
-    return direction / np.linalg.norm(direction)
+    direction = np.random.default_rng(seed).normal(size=8)
+    return (direction / np.linalg.norm(direction)).astype(np.float32)
 
 
 STEPS = st.lists(
@@ -47,6 +48,7 @@ def test_the_nearest_is_the_nearest_of_those_that_were_put_and_not_removed(steps
     if not cosines:
         assert nearest is None
         return
+    assert nearest is not None
     assert nearest.among == len(cosines)
     assert nearest.cosine == pytest.approx(max(cosines.values()), abs=1e-6)
     assert cosines[nearest.owner_id] == pytest.approx(nearest.cosine, abs=1e-6)
@@ -54,15 +56,13 @@ def test_the_nearest_is_the_nearest_of_those_that_were_put_and_not_removed(steps
 
 @pytest.mark.parametrize("listed", [1, 30, 99, 100])
 def test_a_short_list_and_a_long_one_are_searched_alike(listed):
-    gallery = Gallery()
+    gallery, like_one = Gallery(), cast("float", pytest.approx(1, abs=1e-6))
     for number in range(100):
         list_ids = ["some"] if number < listed else []
         gallery.put(str(number), voice_of(number), list_ids=list_ids)
     for number in range(0, listed, 7):
         nearest = gallery.nearest(voice_of(number), "some")
-        assert nearest == Nearest(
-            owner_id=str(number), cosine=pytest.approx(1, abs=1e-6), among=listed
-        )
+        assert nearest == Nearest(owner_id=str(number), cosine=like_one, among=listed)
 
 
 def test_a_voice_that_is_put_again_is_on_its_new_lists_alone():
@@ -70,7 +70,9 @@ def test_a_voice_that_is_put_again_is_on_its_new_lists_alone():
     gallery.put("id#1", voice_of(1), list_ids=["first"])
     gallery.put("id#1", voice_of(2), list_ids=["second"])
     assert gallery.nearest(voice_of(1), "first") is None
-    assert gallery.nearest(voice_of(2), "second").cosine == pytest.approx(1)
+    found = gallery.nearest(voice_of(2), "second")
+    assert found is not None
+    assert found.cosine == pytest.approx(1)
 
 
 def test_voices_of_two_encoders_do_not_compare_which_is_logged_once(caplog):
