@@ -149,10 +149,17 @@ def test_one_active_session_too_many_is_refused(owner, domain):
     assert code_of(owner.start_session, **restart) == QUOTA
 
 
+@pytest.fixture(scope="module")
+def waiting(launch, connect):
+    """A client of a server whose jobs stay active: nobody answers where its objects are."""
+    return connect(launch(quotas="aws", objects="s3", s3_endpoint_url="http://127.0.0.1:9"))
+
+
 @pytest.mark.parametrize("kind", ["speaker_enrollment", "fraudster_registration"])
-def test_one_job_of_a_kind_is_active_at_a_time(owner, domain, kind):
-    start = getattr(owner, f"start_{kind}_job")
-    listing = getattr(owner, f"list_{kind}_jobs")
+def test_one_job_of_a_kind_is_active_at_a_time(waiting, kind):
+    domain = {"DomainId": new_domain(waiting)}
+    start = getattr(waiting, f"start_{kind}_job")
+    listing = getattr(waiting, f"list_{kind}_jobs")
     job = {**domain, "DataAccessRoleArn": ROLE, **JOB_PLACES}
     first = start(**job, ClientToken=f"t-{kind}")["Job"]["JobId"]
     assert code_of(start, **job) == QUOTA

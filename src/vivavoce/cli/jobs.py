@@ -128,8 +128,9 @@ def list_jobs(
         typer.echo(json.dumps(jobs, default=str))
         return
     table = Table()
-    for heading in ("Job", "Name", "Status", "Done", "Created"):
-        table.add_column(heading)
+    table.add_column("Job", no_wrap=True)  # it is to be copied
+    for heading in ("Name", "Status", "Done", "Created"):
+        table.add_column(heading, overflow="fold")
     for job in jobs:
         table.add_row(
             job["JobId"],

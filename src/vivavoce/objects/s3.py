@@ -27,10 +27,11 @@ _BLOCK_BYTES = 1 << 20
 _MOST_ROLES = 32
 """Clients kept; jobs name roles."""
 
+# A server that stops waits for what is under way: less than half a minute. Jobs try again anyhow.
 _CONFIG = Config(
-    connect_timeout=5,
-    read_timeout=30,
-    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=3,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 2},
     # Other S3s than AWS's refuse the checksums that boto3 adds of its own accord.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
