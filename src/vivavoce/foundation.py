@@ -229,8 +229,7 @@ def objects_of(settings: Settings) -> Callable[[], Objects]:
     if settings.objects == "folder":
         folder = settings.objects_dir or settings.data_dir / OBJECTS_FOLDER
         return partial(FolderObjects, folder.absolute())
-    # As with AWS KMS.
-    from vivavoce.objects.s3 import S3Objects  # noqa: PLC0415
+    from vivavoce.objects.s3 import S3Objects  # noqa: PLC0415 - boto3 again, as for AWS KMS
 
     return partial(
         S3Objects,

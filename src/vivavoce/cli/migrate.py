@@ -156,7 +156,7 @@ def _recordings(
         if not S3_URI.fullmatch(where):
             raise InvalidRequest(f"{where} is no S3 URI such as s3://bucket/prefix")
         # boto3 takes a tenth of a second to load.
-        from vivavoce.migration.bucket import in_bucket  # noqa: PLC0415
+        from vivavoce.migration.bucket import in_bucket  # noqa: PLC0415 - see above
 
         return list(in_bucket(where, endpoint_url=endpoint_url))
     folder = Path(where)

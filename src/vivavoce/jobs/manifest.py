@@ -7,12 +7,12 @@ Source: voice-id-behaviour.md, sections 11.2 to 11.5.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 from vivavoce.errors import EntryFailed, JobFailed
+from vivavoce.ids import is_customer_id
 from vivavoce.objects.objects import S3_URI
 from vivavoce.store.records import JobKind
 
@@ -34,7 +34,6 @@ _WHAT: Mapping[JobKind, str] = {
     "fraudster-registration": "fraudster registration",
 }
 
-_SPEAKER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,255}")
 _LONGEST_URI = 1024
 """Source: the service description's S3Uri."""
 
@@ -166,7 +165,7 @@ def _speaker_id(given: Mapping[str, Any]) -> str:
         raise EntryFailed(
             "The SpeakerId must be your own id of the customer; generated ids do not serve."
         )
-    if not _SPEAKER_ID.fullmatch(speaker_id):
+    if not is_customer_id(speaker_id):
         raise EntryFailed(
             "The SpeakerId must have 1 to 256 letters, digits, hyphens and underscores, and begin"
             " with a letter or digit.",

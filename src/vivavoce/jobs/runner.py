@@ -350,18 +350,12 @@ class JobRunner:
             return tx.jobs.conclude(current, number, json.dumps(outcome), is_failed=is_failed)
 
         if self._concluder.searches(job):
-            await self._open_gallery(job.domain_id)
+            await self._store.open_gallery(job.domain_id, self._concluder.model)
         try:
             return await self._store.write(work)
         except NotHeard:
             heard = await self._hear_now(job, entry)
             return await self._store.write(work)
-
-    async def _open_gallery(self, domain_id: str) -> None:
-        """Have fraudsters opened before a conclusion, which keeps others from writing."""
-        model = self._concluder.model
-        if not self._store.galleries.has(domain_id, model):
-            await self._store.read(lambda tx: tx.wanted.open(domain_id, model))
 
     async def _end(self, job: Job) -> None:
         """Write the output, and say that the job has ended."""

@@ -22,6 +22,7 @@ from vivavoce.audio.recording import iter_recording
 from vivavoce.call.machine import ENROLLMENT_S, ENROLLMENT_SAMPLES
 from vivavoce.call.speech import FrameDetector, SpeechCollector
 from vivavoce.errors import AudioError, InvalidRequest, ObjectError, ObjectsDown
+from vivavoce.ids import is_customer_id
 from vivavoce.jobs.hearing import LARGEST_AUDIO_BYTES
 from vivavoce.jobs.manifest import MOST_FILES, VERSION
 
@@ -37,7 +38,6 @@ _TIME = re.compile(r"_(\d{4})(\d{2})(\d{2})T(\d{2})[:_-]?(\d{2})")
 _SUFFIXES = frozenset({".wav", ".mp3", ".ogg", ".opus", ".flac", ".m4a", ".webm", ".au"})
 _CONTACT_COLUMNS = ("contactid", "contact_id", "contact id")
 _SPEAKER_COLUMNS = ("speakerid", "speaker_id", "customerspeakerid", "speaker id")
-_SPEAKER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,255}")
 
 _LEAST_S = 3.0
 """Net speech of a call that is worth a place among a customer's ten. Not documented; chosen so."""
@@ -153,8 +153,8 @@ def read_contacts(path: Path) -> dict[str, str | None]:
             found: dict[str, str | None] = {}
             for row in table:
                 speaker_id = (row[speaker] or "").strip()
-                is_one = _SPEAKER_ID.fullmatch(speaker_id) is not None
-                found[(row[contact] or "").strip().lower()] = speaker_id if is_one else None
+                contact_id = (row[contact] or "").strip().lower()
+                found[contact_id] = speaker_id if is_customer_id(speaker_id) else None
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -1,19 +1,17 @@
 """Saved lists of speakers: what `aws voice-id list-speakers` printed while it could."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from vivavoce.errors import InvalidRequest
+from vivavoce.ids import is_customer_id
 from vivavoce.sessions.speakers import find_or_add, opt_out
 from vivavoce.store.store import Transaction
 
 STATUSES = ("ENROLLED", "EXPIRED", "OPTED_OUT", "PENDING")
-
-_CUSTOMER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,255}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,7 @@ def _summaries(text: str, path: Path) -> Iterator[Any]:
 def _speaker(summary: object, place: str) -> SavedSpeaker:
     members = cast("Mapping[str, Any]", summary if isinstance(summary, dict) else {})
     customer_id, status = members.get("CustomerSpeakerId"), members.get("Status")
-    if not isinstance(customer_id, str) or not _CUSTOMER_ID.fullmatch(customer_id):
+    if not isinstance(customer_id, str) or not is_customer_id(customer_id):
         raise InvalidRequest(f"{place}: there is no CustomerSpeakerId that can be one")
     if status not in STATUSES:
         raise InvalidRequest(f"{place}: the Status is not one of {', '.join(STATUSES)}")

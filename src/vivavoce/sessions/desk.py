@@ -242,20 +242,11 @@ class SessionDesk:
         except NotGiven:
             evaluation = None
         if evaluation is None or (announce_always and self._announcer.is_heard):
-            await self._open_gallery(domain_id)
+            await self._store.open_gallery(domain_id, self._encoder.model)
             evaluation = await self._store.write(
                 lambda tx: self._decide(tx, domain_id, name_or_id, announce_always=announce_always)
             )
         return evaluation, self._progress(evaluation.session)
-
-    async def _open_gallery(self, domain_id: str) -> None:
-        """Have the domain's fraudsters opened before a decision, which keeps others from writing.
-
-        A hundred thousand of them take some seconds, once.
-        """
-        model = self._encoder.model
-        if not self._store.galleries.has(domain_id, model):
-            await self._store.read(lambda tx: tx.wanted.open(domain_id, model))
 
     async def enroll(self, domain_id: str, name_or_id: str) -> tuple[Session, Progress | None]:
         """Enrol the session's speaker from its call: now, or as soon as there is enough speech.

@@ -13,6 +13,7 @@ from typing import Any, cast
 from vivavoce.call.runner import LiveCall
 from vivavoce.clock import Clock
 from vivavoce.errors import CallRefused, Conflict
+from vivavoce.ids import is_customer_id
 from vivavoce.protocols.events import Announced
 from vivavoce.sessions.desk import SessionDesk, SessionOptions, StartRequest
 from vivavoce.store.acts import service_record
@@ -22,8 +23,7 @@ from vivavoce.store.store import Store, Transaction
 from vivavoce.store.tokens import ClientToken
 
 _SESSION_NAME = re.compile("[a-zA-Z0-9][a-zA-Z0-9_-]{0,35}")
-_SPEAKER_ID = re.compile("[a-zA-Z0-9][a-zA-Z0-9_-]{0,255}")
-"""Source: `SessionName` and `CustomerSpeakerId` in the service description."""
+"""Source: `SessionName` in the service description."""
 
 _ADDRESS = re.compile(r"(?:tel|sips?):\+?([^@;]+)")
 """A caller's number as platforms write it, such as `tel:+13171234567` or `sip:+1317@host`."""
@@ -143,7 +143,7 @@ def _claimed_speaker(facts: Mapping[str, Any], connector: Connector) -> str | No
     text = str(claimed)
     if address := _ADDRESS.match(text):
         text = address[1]
-    if not _SPEAKER_ID.fullmatch(text):
+    if not is_customer_id(text):
         # The call is heard all the same: its fraud detection needs no speaker.
         _log.warning(
             "connector %s: what is at %s is no speaker id (letters, digits, _ and -)",

@@ -275,6 +275,17 @@ class Store:
         except VaultError as error:
             return error
 
+    async def open_gallery(self, domain_id: str, model: str) -> None:
+        """Have a domain's fraudsters opened before a write that searches them.
+
+        A hundred thousand of them take some seconds, once, and a write keeps others from writing.
+
+        Raises:
+            NotFound: there is no such domain.
+        """
+        if not self.galleries.has(domain_id, model):
+            await self.read(lambda tx: tx.wanted.open(domain_id, model))
+
     async def look_up(self, work: Callable[[Transaction], T]) -> T:
         """Run a transaction that reads a few rows by their keys.
 
